@@ -1,0 +1,114 @@
+"""What callers hand us becomes numpy here, once, and is refused here, once.
+
+No framework is imported: an array of torch, JAX or any other library is recognised by what it can
+do, so a missing or broken framework can never break the recording of a numpy loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.integer[Any]]
+FloatArray = npt.NDArray[np.floating[Any]]
+AnyArray = npt.NDArray[Any]
+
+
+def to_numpy(values: npt.ArrayLike) -> AnyArray:
+    """Return `values` as a numpy array: numpy, torch on any device, JAX or nested lists."""
+    if isinstance(values, np.ndarray):
+        return values
+    if hasattr(values, "detach") and hasattr(values, "cpu"):
+        values = values.detach().cpu()
+        # numpy has no bfloat16, which is what mixed-precision loops hand out.
+        if str(values.dtype) == "torch.bfloat16":
+            values = values.float()
+    return np.asarray(values)
+
+
+def read_only(values: AnyArray) -> AnyArray:
+    """Return a view of `values` that cannot be written through."""
+    view = values.view()
+    view.flags.writeable = False
+    return view
+
+
+def _shape_text(shape: Iterable[object]) -> str:
+    items = [str(item) for item in shape]
+    return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
+
+
+def check_shape(name: str, values: AnyArray, expected: dict[str, int | None], hint: str = "") -> None:
+    """Raise ValueError unless `values` has the `expected` shape, given as {axis name: length}.
+
+    A length of None allows any. The message names the axes, their lengths and `hint`, the way out.
+    """
+    lengths = list(expected.values())
+    fits = values.ndim == len(lengths) and all(
+        want is None or want == got for want, got in zip(lengths, values.shape, strict=True)
+    )
+    if not fits:
+        wanted = _shape_text("any" if want is None else want for want in lengths)
+        raise ValueError(
+            f"`{name}` must have shape {_shape_text(expected)} = {wanted}, "
+            f"got {_shape_text(values.shape) if values.ndim else 'a scalar'}.{' ' + hint if hint else ''}"
+        )
+
+
+def integers(name: str, values: npt.ArrayLike) -> IntArray:
+    """Return `values` as an integer array, refusing floats, bools and strings."""
+    array = to_numpy(values)
+    if array.size == 0 and not isinstance(values, np.ndarray):
+        array = array.astype(np.int64)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise TypeError(f"`{name}` must hold integers, got dtype {array.dtype}.")
+    return array
+
+
+def floats(name: str, values: npt.ArrayLike) -> FloatArray:
+    """Return `values` as float32 or float64; half precision and integers are widened losslessly."""
+    array = to_numpy(values)
+    if array.dtype in (np.float32, np.float64):
+        return array
+    if array.dtype == np.float16:
+        return array.astype(np.float32)
+    if np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating):
+        return array.astype(np.float64)
+    raise TypeError(f"`{name}` must hold real numbers, got dtype {array.dtype}.")
+
+
+def check_classes(name: str, values: IntArray, n_classes: int, lowest: int = 0) -> None:
+    """Raise ValueError unless every entry lies in [`lowest`, `n_classes`)."""
+    if values.size and (values.min() < lowest or values.max() >= n_classes):
+        bad = (values < lowest) | (values >= n_classes)
+        raise ValueError(
+            f"`{name}` must lie in [{lowest}, n_classes) = [{lowest}, {n_classes}), "
+            f"got {int(bad.sum())} outside, the first {int(values[bad].flat[0])}."
+        )
+
+
+def sample_ids(ids: npt.ArrayLike | None, n_samples: int) -> AnyArray:
+    """Return the ids of `n_samples` samples: integers or strings, all different; default 0..n-1."""
+    if ids is None:
+        return np.arange(n_samples)
+    array = to_numpy(ids)
+    if not (np.issubdtype(array.dtype, np.integer) or array.dtype.kind == "U"):
+        raise TypeError(f"`ids` must hold integers or strings, got dtype {array.dtype}.")
+    check_shape("ids", array, {"n_samples": n_samples})
+    if np.all(array[1:] > array[:-1]):  # the common case, without the sort
+        return array
+    unique, counts = np.unique(array, return_counts=True)
+    if unique.size != n_samples:
+        twice = unique[counts > 1]
+        raise ValueError(f"`ids` must be unique, got {twice.size} ids more than once: {first(twice)}.")
+    return array
+
+
+def first(values: AnyArray, n: int = 5) -> str:
+    """Return the first `n` entries as text, with an ellipsis where there are more."""
+    shown = ", ".join(str(value) for value in values[:n].tolist())
+    return f"{shown}, ..." if values.size > n else shown

@@ -1,0 +1,433 @@
+"""MemoryBank: records batches by sample id, closes epochs, and hands out immutable logs."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from noisyselect.arrays import (
+    AnyArray,
+    BoolArray,
+    FloatArray,
+    check_classes,
+    check_shape,
+    first,
+    floats,
+    integers,
+    read_only,
+    sample_ids,
+    to_numpy,
+)
+from noisyselect.errors import NonFiniteWarning
+from noisyselect.log import TrainingLog
+
+# Version of `state_dict`.
+_STATE_FORMAT = 1
+
+
+class EpochSummary(NamedTuple):
+    """What one closed epoch recorded.
+
+    Attributes
+    ----------
+    epoch : int
+        Number of the epoch.
+    n_recorded : int
+        Samples recorded at least once.
+    n_duplicates : int
+        Records replaced by a later one of the same sample. Under distributed data parallel the
+        sampler pads with duplicates, so some are normal there.
+    n_missing : int
+        Samples never recorded.
+    n_non_finite : int
+        Recorded samples whose loss is NaN or infinite.
+    mean_loss : float
+        Mean of the finite losses, in nats; NaN where there are none.
+    """
+
+    epoch: int
+    n_recorded: int
+    n_duplicates: int
+    n_missing: int
+    n_non_finite: int
+    mean_loss: float
+
+
+@dataclass
+class _Epoch:
+    """The columns of one epoch, in the order of the samples; absent until first recorded."""
+
+    seen: BoolArray
+    columns: dict[str, AnyArray] = field(default_factory=dict)
+    n_records: int = 0
+
+
+class MemoryBank:
+    """Record what a network shows of each sample, batch by batch, keyed by sample id.
+
+    Batches may come in any order and from numpy, torch (any device), JAX or lists; no framework is
+    imported. Only closed epochs are in the log.
+
+    Parameters
+    ----------
+    labels : array of int in [0, n_classes), shape (n_samples,)
+        Given labels, possibly wrong.
+    n_classes : int, optional
+        By default the largest label plus one.
+    ids : array of int or str, shape (n_samples,), optional
+        Sample ids. By default 0, 1, ...: the position in the data set.
+    window : int, optional
+        Number of last epochs to keep; a selector needs ``selector.history`` of them. By default
+        all. One epoch costs 4 bytes per sample for the losses and 1 to 4 for the predictions.
+    probability_window : int, default=1
+        Number of last epochs whose class probabilities are kept.
+    missing : {"error", "unlabelled"}, default="error"
+        What `end_epoch` does about samples that were never recorded: refuse to close the epoch, or
+        close it and leave them without a valid record, so that they are never selected.
+
+    Raises
+    ------
+    ValueError
+        If labels are out of range, ids not unique, or an option is unknown.
+
+    Examples
+    --------
+    >>> bank = MemoryBank(labels=[0, 1, 1])
+    >>> bank.record([2, 0], losses=[1.9, 0.1], predictions=[0, 0])
+    >>> bank.record([1], losses=[0.2], predictions=[1])
+    >>> bank.end_epoch(lr=0.1).n_recorded
+    3
+    >>> bank.log().losses
+    array([[0.1, 0.2, 1.9]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        labels: npt.ArrayLike,
+        n_classes: int | None = None,
+        ids: npt.ArrayLike | None = None,
+        *,
+        window: int | None = None,
+        probability_window: int = 1,
+        missing: Literal["error", "unlabelled"] = "error",
+    ) -> None:
+        if window is not None and window < 1:
+            raise ValueError(f"`window` must be at least 1 epoch, got {window!r}.")
+        if probability_window < 1:
+            raise ValueError(
+                f"`probability_window` must be at least 1 epoch, got {probability_window!r}."
+            )
+        if missing not in ("error", "unlabelled"):
+            raise ValueError(f"`missing` must be 'error' or 'unlabelled', got {missing!r}.")
+        # An empty log checks labels, classes and ids as every later log will.
+        empty = TrainingLog(
+            labels=to_numpy(labels).copy(),
+            ids=None if ids is None else to_numpy(ids).copy(),
+            n_classes=n_classes,  # type: ignore[arg-type]
+        )
+        self.labels, self.ids, self.n_classes = empty.labels, empty.ids, empty.n_classes
+        self.window, self.probability_window, self.missing = window, probability_window, missing
+        self._contiguous = bool(
+            np.issubdtype(self.ids.dtype, np.integer)
+            and np.array_equal(self.ids, np.arange(self.ids.size))
+        )
+        self._order = np.argsort(self.ids, kind="stable")
+        self._sorted_ids = self.ids[self._order]
+        self._closed: deque[_Epoch] = deque(maxlen=window)
+        self._epochs: deque[tuple[int, float, str]] = deque(maxlen=window)
+        self._features: FloatArray | None = None
+        self._next_epoch = 0
+        self._open = self._new_epoch()
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples."""
+        return int(self.labels.size)
+
+    @property
+    def epoch(self) -> int:
+        """Number of the open epoch, which is the number of epochs closed so far."""
+        return self._next_epoch
+
+    def record(
+        self,
+        ids: npt.ArrayLike,
+        *,
+        losses: npt.ArrayLike | None = None,
+        predictions: npt.ArrayLike | None = None,
+        confidences: npt.ArrayLike | None = None,
+        probabilities: npt.ArrayLike | None = None,
+        features: npt.ArrayLike | None = None,
+    ) -> None:
+        """Record one batch of the open epoch; of several records of a sample the last one stays.
+
+        Parameters
+        ----------
+        ids : array of int or str, shape (batch,)
+            Sample ids.
+        losses : array of float, shape (batch,), optional
+            Cross-entropy of the given label per sample, in nats: not the mean of the batch. NaN
+            and infinity are recorded; such samples are not selected.
+        predictions : array of int, shape (batch,), optional
+            Predicted classes. By default the largest of `probabilities`, where these are given.
+        confidences : array of float, shape (batch,), optional
+            Probability of the predicted class. By default the largest of `probabilities`.
+        probabilities : array of float, shape (batch, n_classes), optional
+            Softmax outputs.
+        features : array of float, shape (batch, n_features), optional
+            Representations. Only the latest are kept.
+
+        Raises
+        ------
+        ValueError
+            If an id is unknown, a shape does not match `ids`, a prediction is out of range, or the
+            batch has other columns than the earlier batches of the epoch.
+        """
+        rows = self._rows(ids)
+        per_sample: dict[str, int | None] = {"batch": rows.size}
+        batch: dict[str, AnyArray] = {}
+        if losses is not None:
+            values = floats("losses", losses)
+            check_shape("losses", values, per_sample, "Not a mean: use reduction='none'.")
+            batch["losses"] = values
+        if probabilities is not None:
+            values = floats("probabilities", probabilities)
+            check_shape("probabilities", values, {"batch": rows.size, "n_classes": self.n_classes})
+            batch["probabilities"] = values
+            predictions = values.argmax(axis=1) if predictions is None else predictions
+            confidences = values.max(axis=1) if confidences is None else confidences
+        if predictions is not None:
+            classes = integers("predictions", predictions)
+            check_shape("predictions", classes, per_sample)
+            check_classes("predictions", classes, self.n_classes)
+            batch["predictions"] = classes
+        if confidences is not None:
+            values = floats("confidences", confidences)
+            check_shape("confidences", values, per_sample)
+            batch["confidences"] = values
+        if features is not None:
+            values = floats("features", features)
+            check_shape("features", values, {"batch": rows.size, "n_features": None})
+            batch["features"] = values
+        if not batch:
+            raise ValueError("`record` needs at least one of losses, predictions, ... beside `ids`.")
+        self._write(rows, batch)
+
+    def end_epoch(self, lr: float | None = None, phase: str = "") -> EpochSummary:
+        """Close the open epoch, which makes it part of the log.
+
+        Parameters
+        ----------
+        lr : float, optional
+            Learning rate that the epoch was trained with.
+        phase : str, default=""
+            Name of the phase of training, for example ``"warm-up"``.
+
+        Returns
+        -------
+        EpochSummary
+            Counts of records, duplicates, missing and non-finite samples.
+
+        Raises
+        ------
+        ValueError
+            If nothing was recorded, or if samples are missing and ``missing="error"``. The epoch
+            stays open: record the rest and close it again.
+
+        Warns
+        -----
+        NonFiniteWarning
+            If losses are NaN or infinite, once for the epoch.
+        """
+        current = self._open
+        if not current.seen.any():
+            raise ValueError(f"Epoch {self._next_epoch} has no records: call `record` before it ends.")
+        absent = self.ids[~current.seen]
+        if absent.size and self.missing == "error":
+            raise ValueError(
+                f"Epoch {self._next_epoch} lacks {absent.size} of {self.n_samples} samples, ids "
+                f"{first(absent)}. Record them, or make the bank with missing='unlabelled'."
+            )
+        summary = self._summarise(current, n_missing=absent.size)
+        self._features = current.columns.pop("features", self._features)
+        self._closed.append(current)
+        self._epochs.append((self._next_epoch, np.nan if lr is None else float(lr), phase))
+        for old in list(self._closed)[: -self.probability_window]:
+            old.columns.pop("probabilities", None)
+        self._next_epoch += 1
+        self._open = self._new_epoch()
+        return summary
+
+    def log(self) -> TrainingLog:
+        """Return an immutable log of the closed epochs that the window keeps.
+
+        A column is in the log when every kept epoch recorded it; of the probabilities those of the
+        last epochs that did, and of the features the latest.
+
+        Raises
+        ------
+        ValueError
+            If no epoch is closed yet.
+        """
+        if not self._closed:
+            raise ValueError("No epoch is closed yet: call `end_epoch` before `log`.")
+        columns: dict[str, AnyArray] = {
+            name: np.stack([epoch.columns[name] for epoch in self._closed])
+            for name in ("losses", "predictions", "confidences")
+            if all(name in epoch.columns for epoch in self._closed)
+        }
+        recent: list[AnyArray] = []
+        for epoch in reversed(self._closed):
+            if "probabilities" not in epoch.columns:
+                break
+            recent.insert(0, epoch.columns["probabilities"])
+        if recent:
+            columns["probabilities"] = np.stack(recent)
+        if self._features is not None:
+            columns["features"] = self._features.copy()
+        numbers, rates, phases = zip(*self._epochs, strict=True)
+        columns["epochs"] = np.array(numbers)
+        columns["phases"] = np.array(phases)
+        if np.isfinite(rates).all():
+            columns["lr"] = np.array(rates)
+        # `end_epoch` has warned of non-finite losses, once; every later log would warn again.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NonFiniteWarning)
+            return TrainingLog(
+                labels=self.labels, ids=self.ids, n_classes=self.n_classes, **columns
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything recorded, the open epoch included, for a checkpoint.
+
+        Returns
+        -------
+        dict
+            ``"meta"`` holds plain numbers and strings, for JSON; ``"arrays"`` numeric arrays by
+            name, for safetensors or ``numpy.savez``. Nothing needs pickle.
+        """
+        arrays: dict[str, AnyArray] = {"open.seen": self._open.seen.copy()}
+        for number, epoch in self._numbered():
+            for name, values in epoch.columns.items():
+                arrays[f"{number}.{name}"] = values.copy()
+        if self._features is not None:
+            arrays["features"] = self._features.copy()
+        meta = {
+            "format": _STATE_FORMAT,
+            "samples": self._fingerprint(),
+            "next_epoch": self._next_epoch,
+            "epochs": [[number, repr(lr), phase] for number, lr, phase in self._epochs],
+            "open_records": self._open.n_records,
+        }
+        return {"meta": meta, "arrays": arrays}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned, into a bank made with the same labels and ids.
+
+        Raises
+        ------
+        ValueError
+            If the state is of another format, or of other labels, ids or classes.
+        """
+        meta, arrays = state["meta"], state["arrays"]
+        if meta["format"] != _STATE_FORMAT:
+            raise ValueError(f"`state` must have format {_STATE_FORMAT}, got {meta['format']!r}.")
+        if meta["samples"] != self._fingerprint():
+            raise ValueError(
+                "`state` must be of a bank with the same labels, ids and n_classes: make the bank "
+                "from the labels that were saved with the run."
+            )
+        self._next_epoch = meta["next_epoch"]
+        self._epochs.clear()
+        self._epochs.extend((number, float(lr), phase) for number, lr, phase in meta["epochs"])
+        self._closed.clear()
+        self._closed.extend(self._new_epoch() for _ in self._epochs)
+        self._open = _Epoch(arrays["open.seen"].copy(), n_records=meta["open_records"])
+        self._features = arrays["features"].copy() if "features" in arrays else None
+        for number, epoch in self._numbered():
+            prefix = f"{number}."
+            for name, values in arrays.items():
+                if name.startswith(prefix) and name != "open.seen":
+                    epoch.columns[name.removeprefix(prefix)] = values.copy()
+
+    def _numbered(self) -> list[tuple[int | str, _Epoch]]:
+        closed = [(entry[0], epoch) for entry, epoch in zip(self._epochs, self._closed, strict=True)]
+        return [*closed, ("open", self._open)]
+
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256(self.labels.astype(np.int64).tobytes())
+        digest.update("\0".join(str(item) for item in self.ids.tolist()).encode())
+        return f"{self.n_classes}:{digest.hexdigest()}"
+
+    def _new_epoch(self) -> _Epoch:
+        return _Epoch(seen=np.zeros(self.n_samples, dtype=bool))
+
+    def _rows(self, ids: npt.ArrayLike) -> npt.NDArray[np.intp]:
+        """Return the row of each id, refusing ids that the bank does not know."""
+        wanted = to_numpy(ids)
+        check_shape("ids", wanted, {"batch": None})
+        if self._contiguous:
+            wanted = integers("ids", wanted)
+            known = (wanted >= 0) & (wanted < self.n_samples)
+            rows = wanted.astype(np.intp)
+        else:
+            place = np.searchsorted(self._sorted_ids, wanted).clip(max=self.n_samples - 1)
+            known = self._sorted_ids[place] == wanted
+            rows = self._order[place]
+        if not known.all():
+            unknown = wanted[~known]
+            raise ValueError(
+                f"`ids` must be ids of this bank, got {unknown.size} unknown: {first(unknown)}."
+            )
+        return rows
+
+    def _write(self, rows: npt.NDArray[np.intp], batch: dict[str, AnyArray]) -> None:
+        current = self._open
+        if current.n_records and set(batch) != set(current.columns):
+            raise ValueError(
+                f"Every batch of an epoch must have the same columns: epoch {self._next_epoch} has "
+                f"{sorted(current.columns)}, got {sorted(batch)}."
+            )
+        for name, values in batch.items():
+            if name not in current.columns:
+                current.columns[name] = self._allocate(name, values)
+            current.columns[name][rows] = values
+        current.seen[rows] = True
+        current.n_records += rows.size
+
+    def _allocate(self, name: str, values: AnyArray) -> AnyArray:
+        shape = (self.n_samples, *values.shape[1:])
+        if name == "predictions":
+            return np.full(shape, -1, dtype=np.min_scalar_type(-self.n_classes))
+        if name == "features":
+            return np.zeros(shape, dtype=np.float32)
+        return np.full(shape, np.nan, dtype=np.float32)
+
+    def _summarise(self, epoch: _Epoch, n_missing: int) -> EpochSummary:
+        losses = epoch.columns.get("losses", np.zeros(0, dtype=np.float32))
+        finite = np.isfinite(losses)
+        bad = epoch.seen & ~finite if losses.size else np.zeros(0, dtype=bool)
+        if bad.any():
+            warnings.warn(
+                f"Epoch {self._next_epoch} has {int(bad.sum())} non-finite losses, ids "
+                f"{first(self.ids[bad])}. They are recorded, and these samples are not selected "
+                "while a selector's window contains them.",
+                NonFiniteWarning,
+                stacklevel=3,
+            )
+        n_seen = int(epoch.seen.sum())
+        return EpochSummary(
+            epoch=self._next_epoch,
+            n_recorded=n_seen,
+            n_duplicates=epoch.n_records - n_seen,
+            n_missing=n_missing,
+            n_non_finite=int(bad.sum()),
+            mean_loss=float(losses[finite].mean(dtype=np.float64)) if finite.any() else float("nan"),
+        )

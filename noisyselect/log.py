@@ -1,0 +1,320 @@
+"""TrainingLog: an immutable view of what one network has shown of every sample so far."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from noisyselect.arrays import (
+    AnyArray,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    check_classes,
+    check_shape,
+    first,
+    floats,
+    integers,
+    read_only,
+    sample_ids,
+    to_numpy,
+)
+from noisyselect.errors import NonFiniteWarning
+
+# Columns with one row per epoch. Probabilities may cover only the last epochs of the log.
+_PER_EPOCH = ("losses", "predictions", "confidences", "lr", "phases", "epochs")
+_PER_SAMPLE = ("losses", "predictions", "confidences", "probabilities")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingLog:
+    """What one network has shown of `n_samples` samples over `n_epochs` epochs.
+
+    Selectors read nothing else. True labels are never in it. Every array is read-only, and
+    `last`, `until` and `take` return new views.
+
+    Parameters
+    ----------
+    labels : array of int in [0, n_classes), shape (n_samples,)
+        Given labels, possibly wrong.
+    losses : array of float, shape (n_epochs, n_samples), optional
+        Cross-entropy of the given label in nats, best measured in evaluation mode without
+        augmentation at the end of each epoch.
+    predictions : array of int in [-1, n_classes), shape (n_epochs, n_samples), optional
+        Predicted classes; -1 where none was recorded.
+    probabilities : array of float, shape (last_epochs, n_samples, n_classes), optional
+        Softmax outputs of the last epochs of the log.
+    lr : array of float, shape (n_epochs,), optional
+        Learning rate each epoch was trained with.
+    features : array of float, shape (n_samples, n_features), optional
+        Representation of each sample. It has no epochs: `until` leaves it as it is.
+    neighbours : array of int in [-1, n_samples), shape (n_samples, k), optional
+        Row positions of the nearest neighbours, nearest first, without the sample itself; -1 where
+        there are fewer than k.
+    ids : array of int or str, shape (n_samples,), optional
+        Sample ids. By default 0, 1, ...
+    n_classes : int, optional
+        By default as many as `probabilities` has, else the largest label plus one.
+    confidences : array of float, shape (n_epochs, n_samples), optional
+        Probability of the predicted class.
+    phases : array of str, shape (n_epochs,), optional
+        Name of the phase of training, for example ``"warm-up"``.
+    epochs : array of int, shape (n_epochs,), optional
+        Number of each epoch. By default 0, 1, ...
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, a label is out of range or an id occurs twice.
+    TypeError
+        If labels, predictions or neighbours are not integers.
+
+    Warns
+    -----
+    NonFiniteWarning
+        If losses are NaN or infinite. They stay as they are and no selector selects these samples
+        while the epochs that it reads contain one.
+
+    Examples
+    --------
+    >>> log = TrainingLog(labels=[0, 1, 1], losses=[[0.7, 0.9, 0.8], [0.1, 0.2, 1.9]])
+    >>> log
+    <TrainingLog: 3 samples, 2 classes, 2 epochs; labels, losses, ids>
+    >>> log.last(1).losses
+    array([[0.1, 0.2, 1.9]])
+    """
+
+    labels: IntArray
+    losses: FloatArray | None = None
+    predictions: IntArray | None = None
+    probabilities: FloatArray | None = None
+    lr: FloatArray | None = None
+    features: FloatArray | None = None
+    neighbours: IntArray | None = None
+    ids: AnyArray = None  # type: ignore[assignment]
+    n_classes: int = None  # type: ignore[assignment]
+    confidences: FloatArray | None = None
+    phases: npt.NDArray[np.str_] | None = None
+    epochs: IntArray = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        labels = integers("labels", self.labels)
+        check_shape("labels", labels, {"n_samples": None})
+        if labels.size == 0:
+            raise ValueError("`labels` must hold at least one sample, got none.")
+        n_samples = labels.size
+        columns: dict[str, AnyArray] = {
+            "labels": labels,
+            "ids": sample_ids(self.ids, n_samples),
+        }
+        for name, convert in (
+            ("losses", floats),
+            ("predictions", integers),
+            ("confidences", floats),
+            ("probabilities", floats),
+            ("lr", floats),
+            ("features", floats),
+            ("neighbours", integers),
+        ):
+            given = getattr(self, name)
+            if given is not None:
+                columns[name] = convert(name, given)
+        if self.phases is not None:
+            columns["phases"] = to_numpy(self.phases).astype(np.str_)
+
+        n_epochs = _count_epochs(columns)
+        columns["epochs"] = (
+            np.arange(n_epochs) if self.epochs is None else integers("epochs", self.epochs)
+        )
+        n_classes = _count_classes(self.n_classes, columns)
+        _check_columns(columns, n_samples, n_epochs, n_classes)
+        for name, values in columns.items():
+            object.__setattr__(self, name, read_only(values))
+        object.__setattr__(self, "n_classes", n_classes)
+        _warn_non_finite(self)
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples."""
+        return int(self.labels.size)
+
+    @property
+    def n_epochs(self) -> int:
+        """Number of epochs in this log."""
+        return int(self.epochs.size)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns that this log has."""
+        return tuple(
+            name
+            for name in TrainingLog.__dataclass_fields__
+            if name not in ("n_classes", "epochs") and getattr(self, name) is not None
+        )
+
+    @cached_property
+    def valid(self) -> BoolArray:
+        """Where a sample can be judged, shape (n_epochs, n_samples): loss finite, prediction known."""
+        valid = np.ones((self.n_epochs, self.n_samples), dtype=bool)
+        if self.losses is not None:
+            valid &= np.isfinite(self.losses)
+        if self.predictions is not None:
+            valid &= self.predictions >= 0
+        return valid
+
+    def last(self, n_epochs: int) -> TrainingLog:
+        """Return the log of the last `n_epochs` epochs, or of all where there are fewer."""
+        if n_epochs < 1:
+            raise ValueError(f"`n_epochs` must be at least 1, got {n_epochs!r}.")
+        return self._slice_epochs(max(0, self.n_epochs - n_epochs), self.n_epochs)
+
+    def until(self, epoch: int) -> TrainingLog:
+        """Return the log of the epochs before `epoch`, as it stood when `epoch` began."""
+        stop = int(np.searchsorted(self.epochs, epoch))
+        if stop == 0:
+            raise ValueError(f"No epoch before {epoch!r} in this log, which has {self._epoch_text()}.")
+        return self._slice_epochs(0, stop)
+
+    def take(self, rows: npt.ArrayLike) -> TrainingLog:
+        """Return the log of the samples at these row positions, in this order.
+
+        Neighbours that are not taken become -1.
+        """
+        index = np.arange(self.n_samples)[to_numpy(rows)]
+        changes: dict[str, AnyArray] = {"labels": self.labels[index], "ids": self.ids[index]}
+        for name in _PER_SAMPLE:
+            values = getattr(self, name)
+            if values is not None:
+                changes[name] = values[:, index]
+        if self.features is not None:
+            changes["features"] = self.features[index]
+        if self.neighbours is not None:
+            # The extra last place is where -1 points to, so that "none" stays "none".
+            position = np.full(self.n_samples + 1, -1)
+            position[index] = np.arange(index.size)
+            changes["neighbours"] = position[self.neighbours[index]]
+        return self._with(changes)
+
+    def _slice_epochs(self, start: int, stop: int) -> TrainingLog:
+        changes: dict[str, AnyArray | None] = {}
+        for name in _PER_EPOCH:
+            values = getattr(self, name)
+            if values is not None:
+                changes[name] = values[start:stop]
+        if self.probabilities is not None:
+            offset = self.n_epochs - len(self.probabilities)
+            kept = self.probabilities[max(0, start - offset) : max(0, stop - offset)]
+            changes["probabilities"] = kept if len(kept) else None
+        return self._with(changes)
+
+    def _with(self, changes: dict[str, AnyArray] | dict[str, AnyArray | None]) -> TrainingLog:
+        # Parts of a checked log need no second check, and no second warning.
+        view = object.__new__(TrainingLog)
+        for name in TrainingLog.__dataclass_fields__:
+            values = changes[name] if name in changes else getattr(self, name)
+            if isinstance(values, np.ndarray):
+                values = read_only(values)
+            object.__setattr__(view, name, values)
+        return view
+
+    def _epoch_text(self) -> str:
+        if self.n_epochs == 0:
+            return "no epochs"
+        return f"epochs {self.epochs[0]} to {self.epochs[-1]}"
+
+    def __repr__(self) -> str:
+        def count(n: int, one: str, many: str) -> str:
+            return f"{n} {one if n == 1 else many}"
+
+        return (
+            f"<TrainingLog: {count(self.n_samples, 'sample', 'samples')}, "
+            f"{count(self.n_classes, 'class', 'classes')}, "
+            f"{count(self.n_epochs, 'epoch', 'epochs')}; {', '.join(self.columns)}>"
+        )
+
+
+def _count_epochs(columns: dict[str, AnyArray]) -> int:
+    for name in ("losses", "predictions", "confidences", "lr", "phases"):
+        if name in columns and columns[name].ndim:
+            return len(columns[name])
+    return len(columns["probabilities"]) if "probabilities" in columns else 0
+
+
+def _count_classes(given: int | None, columns: dict[str, AnyArray]) -> int:
+    probabilities = columns.get("probabilities")
+    if given is not None:
+        return int(given)
+    if probabilities is not None and probabilities.ndim == 3:
+        return probabilities.shape[2]
+    return int(columns["labels"].max()) + 1
+
+
+def _check_columns(
+    columns: dict[str, AnyArray], n_samples: int, n_epochs: int, n_classes: int
+) -> None:
+    for name in ("losses", "predictions", "confidences"):
+        if name in columns:
+            values = columns[name]
+            hint = f"For a single epoch pass `{name}[None, :]`." if values.ndim == 1 else ""
+            check_shape(name, values, {"n_epochs": n_epochs, "n_samples": n_samples}, hint)
+    for name in ("lr", "phases", "epochs"):
+        if name in columns:
+            check_shape(name, columns[name], {"n_epochs": n_epochs})
+    if "probabilities" in columns:
+        values = columns["probabilities"]
+        last = {"last_epochs": None, "n_samples": n_samples, "n_classes": n_classes}
+        check_shape("probabilities", values, last)
+        if len(values) > n_epochs:
+            raise ValueError(
+                f"`probabilities` must cover at most the {n_epochs} epochs of the log, "
+                f"got {len(values)}."
+            )
+    if "features" in columns:
+        values = columns["features"]
+        check_shape("features", values, {"n_samples": n_samples, "n_features": None})
+        if not np.isfinite(values).all():
+            raise ValueError("`features` must be finite: neighbours of NaN are undefined.")
+    check_classes("labels", columns["labels"], n_classes)
+    if "predictions" in columns:
+        check_classes("predictions", columns["predictions"], n_classes, lowest=-1)
+    if "neighbours" in columns:
+        _check_neighbours(columns["neighbours"], n_samples)
+    if np.any(np.diff(columns["epochs"]) <= 0):
+        raise ValueError("`epochs` must increase.")
+
+
+def _check_neighbours(neighbours: IntArray, n_samples: int) -> None:
+    check_shape("neighbours", neighbours, {"n_samples": n_samples, "k": None})
+    if neighbours.size == 0:
+        raise ValueError("`neighbours` must have at least one column, got none.")
+    if neighbours.min() < -1 or neighbours.max() >= n_samples:
+        raise ValueError(
+            f"`neighbours` must hold row positions in [-1, n_samples) = [-1, {n_samples}), "
+            f"got {neighbours.min()} to {neighbours.max()}."
+        )
+    own = (neighbours == np.arange(n_samples)[:, None]).any(axis=1)
+    if own.any():
+        raise ValueError(
+            f"`neighbours` must not contain the sample itself, got {int(own.sum())} rows that do. "
+            "Drop it by its position, not by its column: duplicates displace it."
+        )
+
+
+def _warn_non_finite(log: TrainingLog) -> None:
+    if log.losses is None:
+        return
+    epochs, samples = np.nonzero(~np.isfinite(log.losses))
+    if epochs.size == 0:
+        return
+    ids = log.ids[samples[epochs == epochs[0]]]
+    warnings.warn(
+        f"`losses` has {epochs.size} non-finite values, the first at epoch {log.epochs[epochs[0]]}, "
+        f"ids {first(ids)}. These samples are not selected. "
+        f"`log.until({log.epochs[epochs[0]]})` excludes them.",
+        NonFiniteWarning,
+        stacklevel=4,
+    )

@@ -1,0 +1,247 @@
+"""Selection: which labels to trust, as an immutable value with the algebra of sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from noisyselect.arrays import (
+    AnyArray,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    check_shape,
+    floats,
+    integers,
+    read_only,
+    sample_ids,
+    to_numpy,
+)
+
+
+def _same(a: object, b: object) -> bool:
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return np.array_equal(a, b)
+    return a == b
+
+
+@dataclass(frozen=True, eq=False)
+class MixupRecipes:
+    """How to make synthetic samples: ``lam * x[anchor] + (1 - lam) * x[partner]``, never the pixels.
+
+    Parameters
+    ----------
+    anchors, partners : array of shape (n_synthetic,)
+        Sample ids of both parents.
+    lam : array of float in [0, 1], shape (n_synthetic,)
+        Share of the anchor.
+    labels : array of int, shape (n_synthetic,)
+        Label of the synthetic sample.
+    """
+
+    anchors: AnyArray
+    partners: AnyArray
+    lam: FloatArray
+    labels: IntArray
+
+    def __post_init__(self) -> None:
+        columns: dict[str, AnyArray] = {
+            "anchors": to_numpy(self.anchors),
+            "partners": to_numpy(self.partners),
+            "lam": floats("lam", self.lam),
+            "labels": integers("labels", self.labels),
+        }
+        for name, values in columns.items():
+            check_shape(name, values, {"n_synthetic": columns["anchors"].size})
+            object.__setattr__(self, name, read_only(values))
+
+    def __len__(self) -> int:
+        return int(self.anchors.size)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, MixupRecipes):
+            return NotImplemented
+        return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<MixupRecipes: {len(self)} synthetic samples>"
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    r"""Which samples carry a label worth trusting, and how much.
+
+    An immutable value. ``a & b``, ``a | b``, ``a - b``, ``a ^ b`` and ``~a`` combine selections of
+    the same samples as fuzzy sets do: masks by the Boolean operation, `score` and `trust` by
+    minimum, maximum and ``1 - s``. So commutativity, associativity, idempotence, absorption and
+    De Morgan's laws hold for the scores as they do for the masks. ``len(a)`` counts the clean
+    samples, ``i in a`` asks for an id, ``a <= b`` means that every sample of `a` is in `b`, and
+    ``a == b`` compares everything, weights and recipes included.
+
+    `weights`, `reason`, `synthetic` and `unlabelled_mask` say how one method wants *its* selection
+    trained on; they mean nothing for a combination and fall back to their defaults there.
+
+    Parameters
+    ----------
+    clean : array of bool, shape (n_samples,)
+        True where the given label is to be trusted.
+    score : array of float in [0, 1], shape (n_samples,), optional
+        Higher is cleaner. By default 1 where clean, else 0.
+    ids : array of int or str, shape (n_samples,), optional
+        Sample ids. By default 0, 1, ...
+    trust : array of float in [0, 1], shape (n_samples,), optional
+        Weight :math:`w` of the given label in label refinement, :math:`w y + (1-w) p`. By default
+        1 where clean, else 0.
+    weights : array of float >= 0, shape (n_samples,), optional
+        Loss weight of each sample. By default 1 where clean, else 0.
+    reason : array of str, shape (n_samples,), optional
+        The rule that kept or dropped each sample. By default ``"kept"`` and ``"dropped"``.
+    synthetic : MixupRecipes, optional
+        Samples to be made from pairs of real ones.
+    unlabelled_mask : array of bool, shape (n_samples,), optional
+        Samples to be used without their label. By default those not clean.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree or a score, trust or weight lies outside its range.
+
+    Examples
+    --------
+    >>> small_loss = Selection(clean=[True, True, False], score=[0.9, 0.8, 0.1])
+    >>> stable = Selection(clean=[True, False, False], score=[0.7, 0.2, 0.3])
+    >>> (small_loss & stable).labelled
+    array([0])
+    >>> (small_loss - stable).score
+    array([0.3, 0.8, 0.1])
+    >>> ~(small_loss & stable) == ~small_loss | ~stable
+    True
+    """
+
+    clean: BoolArray
+    score: FloatArray = None  # type: ignore[assignment]
+    ids: AnyArray = None  # type: ignore[assignment]
+    trust: FloatArray = None  # type: ignore[assignment]
+    weights: FloatArray = None  # type: ignore[assignment]
+    reason: npt.NDArray[np.str_] = None  # type: ignore[assignment]
+    synthetic: MixupRecipes | None = None
+    unlabelled_mask: BoolArray = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        clean = to_numpy(self.clean)
+        if clean.dtype != np.bool_:
+            raise TypeError(f"`clean` must be a mask of bools, got dtype {clean.dtype}.")
+        check_shape("clean", clean, {"n_samples": None})
+        n_samples = {"n_samples": clean.size}
+
+        def column(name: str, default: AnyArray, dtype: Any) -> AnyArray:
+            given = getattr(self, name)
+            values = default if given is None else to_numpy(given)
+            check_shape(name, values, n_samples, "It must match `clean`.")
+            return read_only(values.astype(dtype, copy=False))
+
+        crisp = clean.astype(np.float64)
+        values: dict[str, AnyArray] = {
+            "clean": read_only(clean),
+            "ids": read_only(sample_ids(self.ids, clean.size)),
+            "score": column("score", crisp, np.float64),
+            "trust": column("trust", crisp, np.float64),
+            "weights": column("weights", crisp, np.float64),
+            "reason": column("reason", np.where(clean, "kept", "dropped"), np.str_),
+            "unlabelled_mask": column("unlabelled_mask", ~clean, np.bool_),
+        }
+        for name, top in (("score", 1.0), ("trust", 1.0), ("weights", np.inf)):
+            # Written so that NaN fails too.
+            if not ((values[name] >= 0) & (values[name] <= top)).all():
+                raise ValueError(f"`{name}` must lie in [0, {top:g}] and be finite.")
+        if not np.isfinite(values["weights"]).all():
+            raise ValueError("`weights` must be finite.")
+        for name, array in values.items():
+            object.__setattr__(self, name, array)
+
+    @property
+    def labelled(self) -> AnyArray:
+        """Ids of the samples to train on with their given label, shape (n_clean,)."""
+        return self.ids[self.clean]
+
+    @property
+    def unlabelled(self) -> AnyArray:
+        """Ids of the samples to train on without their label, shape (n_unlabelled,)."""
+        return self.ids[self.unlabelled_mask]
+
+    def __len__(self) -> int:
+        return int(np.count_nonzero(self.clean))
+
+    def __contains__(self, sample_id: object) -> bool:
+        return bool(np.any(self.labelled == sample_id))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Selection):
+            return NotImplemented
+        return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _check_same_samples(self, other: Selection) -> None:
+        if not np.array_equal(self.ids, other.ids):
+            raise ValueError(
+                "Selections combine only over the same samples in the same order, got "
+                f"{self.ids.size} and {other.ids.size} ids that differ. Select both from one log."
+            )
+
+    def __and__(self, other: Selection) -> Selection:
+        if not isinstance(other, Selection):
+            return NotImplemented
+        self._check_same_samples(other)
+        return Selection(
+            clean=self.clean & other.clean,
+            score=np.minimum(self.score, other.score),
+            trust=np.minimum(self.trust, other.trust),
+            ids=self.ids,
+        )
+
+    def __or__(self, other: Selection) -> Selection:
+        if not isinstance(other, Selection):
+            return NotImplemented
+        self._check_same_samples(other)
+        return Selection(
+            clean=self.clean | other.clean,
+            score=np.maximum(self.score, other.score),
+            trust=np.maximum(self.trust, other.trust),
+            ids=self.ids,
+        )
+
+    def __invert__(self) -> Selection:
+        return Selection(
+            clean=~self.clean, score=1 - self.score, trust=1 - self.trust, ids=self.ids
+        )
+
+    def __sub__(self, other: Selection) -> Selection:
+        if not isinstance(other, Selection):
+            return NotImplemented
+        return self & ~other
+
+    def __xor__(self, other: Selection) -> Selection:
+        if not isinstance(other, Selection):
+            return NotImplemented
+        return (self - other) | (other - self)
+
+    def __le__(self, other: Selection) -> bool:
+        if not isinstance(other, Selection):
+            return NotImplemented
+        self._check_same_samples(other)
+        return bool((~self.clean | other.clean).all())
+
+    def __lt__(self, other: Selection) -> bool:
+        if not isinstance(other, Selection):
+            return NotImplemented
+        return self <= other and len(self) < len(other)
+
+    def __repr__(self) -> str:
+        synthetic = f", {len(self.synthetic)} synthetic" if self.synthetic is not None else ""
+        return f"<Selection: {len(self)} of {self.clean.size} clean{synthetic}>"

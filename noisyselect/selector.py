@@ -1,0 +1,215 @@
+"""Selector: frozen hyper-parameters and one public method, and the signs that combine selectors."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from noisyselect.errors import DegenerateWarning, MissingEvidenceError
+from noisyselect.log import TrainingLog
+from noisyselect.selection import Selection
+
+# How each column of a log comes about, for the error that names the way out.
+_WAYS_OUT = {
+    "losses": "bank.record(ids, losses=...)",
+    "predictions": "bank.record(ids, predictions=...)",
+    "probabilities": "bank.record(ids, probabilities=...)",
+    "features": "bank.record(ids, features=...)",
+    "lr": "bank.end_epoch(lr=...)",
+}
+
+
+class Selector(ABC):
+    """A rule that reads a training log and says which labels to trust.
+
+    A selector is a frozen dataclass of hyper-parameters. It declares the columns it needs
+    (``class MySelector(Selector, needs=("losses",))``) and implements `_select`; `select` checks
+    the log, sets aside samples without a valid record, and names the answer's samples.
+    Selecting twice gives the same answer: all randomness comes from a `random_state` field.
+
+    Selectors combine with the signs of selections, under one law:
+    ``(f & g).select(log) == f.select(log) & g.select(log)``, and likewise for ``|``, ``-``, ``^``
+    and ``~``.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, needs: tuple[str, ...] | None = None) -> None:
+        super().__init_subclass__()
+        if needs is not None:
+            cls.needs = needs
+
+    @property
+    def history(self) -> int:
+        """Number of last epochs that the rule reads at most: the least window of a memory bank."""
+        return 1
+
+    def select(self, log: TrainingLog, peer: TrainingLog | None = None) -> Selection:
+        """Decide which labels of `log` to trust.
+
+        Parameters
+        ----------
+        log : TrainingLog
+            What the network has shown.
+        peer : TrainingLog, optional
+            What the second network has shown of the same samples, for methods that have two.
+
+        Returns
+        -------
+        Selection
+            Over the samples of `log`, in its order. A sample whose loss is not finite, or whose
+            prediction is missing, in an epoch that the rule reads is not clean, has score 0 and
+            the reason ``"no valid record"``.
+
+        Raises
+        ------
+        MissingEvidenceError
+            If the log lacks a column or epochs that the rule needs.
+        ValueError
+            If `peer` is of other samples.
+        """
+        return self._answer(log, peer, lambda *logs: (self._select(*logs),))[0]
+
+    @abstractmethod
+    def _select(self, log: TrainingLog, peer: TrainingLog | None) -> Selection:
+        """Apply the rule to a log that has what it needs, all of it finite."""
+
+    def _answer(
+        self,
+        log: TrainingLog,
+        peer: TrainingLog | None,
+        rule: Callable[[TrainingLog, TrainingLog | None], tuple[Selection, ...]],
+        n_answers: int = 1,
+    ) -> tuple[Selection, ...]:
+        self._require(log)
+        usable = log.valid[-self.history :].all(axis=0)
+        if peer is not None:
+            self._require(peer)
+            if not (np.array_equal(log.ids, peer.ids) and np.array_equal(log.labels, peer.labels)):
+                raise ValueError(
+                    "`peer` must be the log of a second network over the same samples in the same "
+                    "order, got other ids or labels."
+                )
+            usable &= peer.valid[-self.history :].all(axis=0)
+        if usable.all():
+            return tuple(replace(part, ids=log.ids) for part in rule(log, peer))
+        if not usable.any():
+            warnings.warn(
+                f"{type(self).__name__}: no sample has a valid record in the last {self.history} "
+                "epochs. Nothing is selected.",
+                DegenerateWarning,
+                stacklevel=3,
+            )
+            return (_spread(None, usable, log),) * n_answers
+        rows = np.flatnonzero(usable)
+        parts = rule(log.take(rows), None if peer is None else peer.take(rows))
+        return tuple(_spread(part, usable, log) for part in parts)
+
+    def _require(self, log: TrainingLog) -> None:
+        for name in self.needs:
+            if getattr(log, name) is None:
+                raise MissingEvidenceError(
+                    f"{type(self).__name__} needs `{name}`, but this log has only "
+                    f"{', '.join(log.columns)}. Record it with {_WAYS_OUT[name]}, or pass "
+                    f"`{name}=` to TrainingLog."
+                )
+
+    def __and__(self, other: Selector) -> Selector:
+        return Combined("&", self, other) if isinstance(other, Selector) else NotImplemented
+
+    def __or__(self, other: Selector) -> Selector:
+        return Combined("|", self, other) if isinstance(other, Selector) else NotImplemented
+
+    def __sub__(self, other: Selector) -> Selector:
+        return Combined("-", self, other) if isinstance(other, Selector) else NotImplemented
+
+    def __xor__(self, other: Selector) -> Selector:
+        return Combined("^", self, other) if isinstance(other, Selector) else NotImplemented
+
+    def __invert__(self) -> Selector:
+        return Complement(self)
+
+
+def _spread(part: Selection | None, usable: np.ndarray, log: TrainingLog) -> Selection:
+    """Return `part`, decided on the `usable` samples alone, as a selection over all of `log`."""
+    clean = np.zeros(log.n_samples, dtype=bool)
+    score, trust, weights = np.zeros((3, log.n_samples))
+    reason = np.full(log.n_samples, "no valid record", dtype=object)
+    # A sample without a valid record still has pixels: it can serve without its label.
+    unlabelled = np.ones(log.n_samples, dtype=bool)
+    if part is not None:
+        clean[usable] = part.clean
+        score[usable] = part.score
+        trust[usable] = part.trust
+        weights[usable] = part.weights
+        reason[usable] = part.reason
+        unlabelled[usable] = part.unlabelled_mask
+    return Selection(
+        clean=clean,
+        score=score,
+        ids=log.ids,
+        trust=trust,
+        weights=weights,
+        reason=reason.astype(np.str_),
+        synthetic=part.synthetic if part is not None else None,
+        unlabelled_mask=unlabelled,
+    )
+
+
+@dataclass(frozen=True)
+class Combined(Selector):
+    """Two selectors joined by a sign; made by writing ``f & g``, ``f | g``, ``f - g`` or ``f ^ g``."""
+
+    sign: str
+    left: Selector
+    right: Selector
+
+    @property
+    def history(self) -> int:
+        return max(self.left.history, self.right.history)
+
+    def select(self, log: TrainingLog, peer: TrainingLog | None = None) -> Selection:
+        return self._select(log, peer)
+
+    def _select(self, log: TrainingLog, peer: TrainingLog | None) -> Selection:
+        left, right = self.left.select(log, peer), self.right.select(log, peer)
+        match self.sign:
+            case "&":
+                return left & right
+            case "|":
+                return left | right
+            case "-":
+                return left - right
+            case _:
+                return left ^ right
+
+    def __repr__(self) -> str:
+        return f"({self.left!r} {self.sign} {self.right!r})"
+
+
+@dataclass(frozen=True)
+class Complement(Selector):
+    """What a selector leaves out; made by writing ``~f``.
+
+    By the law, this includes the samples without a valid record.
+    """
+
+    of: Selector
+
+    @property
+    def history(self) -> int:
+        return self.of.history
+
+    def select(self, log: TrainingLog, peer: TrainingLog | None = None) -> Selection:
+        return self._select(log, peer)
+
+    def _select(self, log: TrainingLog, peer: TrainingLog | None) -> Selection:
+        return ~self.of.select(log, peer)
+
+    def __repr__(self) -> str:
+        return f"~{self.of!r}"
