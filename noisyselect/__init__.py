@@ -49,7 +49,7 @@ _HOMES = {
     "open_run": "noisyselect.store",
 }
 
-__all__ = sorted([*_HOMES, "__version__"])  # noqa: PLE0604 (computed, so that it cannot go stale)
+__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604 (computed, so that it cannot go stale)
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ do, so a missing or broken framework can never break the recording of a numpy lo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,9 @@ def to_numpy(values: npt.ArrayLike) -> AnyArray:
     if isinstance(values, np.ndarray):
         return values
     if hasattr(values, "detach") and hasattr(values, "cpu"):
-        values = values.detach().cpu()
+        tensor: Any = values.detach().cpu()
         # numpy has no bfloat16, which is what mixed-precision loops hand out.
-        if str(values.dtype) == "torch.bfloat16":
-            values = values.float()
+        return np.asarray(tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor)
     return np.asarray(values)
 
 
@@ -42,7 +41,9 @@ def _shape_text(shape: Iterable[object]) -> str:
     return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
 
 
-def check_shape(name: str, values: AnyArray, expected: dict[str, int | None], hint: str = "") -> None:
+def check_shape(
+    name: str, values: AnyArray, expected: Mapping[str, int | None], hint: str = ""
+) -> None:
     """Raise ValueError unless `values` has the `expected` shape, given as {axis name: length}.
 
     A length of None allows any. The message names the axes, their lengths and `hint`, the way out.
@@ -53,10 +54,9 @@ def check_shape(name: str, values: AnyArray, expected: dict[str, int | None], hi
     )
     if not fits:
         wanted = _shape_text("any" if want is None else want for want in lengths)
-        raise ValueError(
-            f"`{name}` must have shape {_shape_text(expected)} = {wanted}, "
-            f"got {_shape_text(values.shape) if values.ndim else 'a scalar'}.{' ' + hint if hint else ''}"
-        )
+        got = _shape_text(values.shape) if values.ndim else "a scalar"
+        message = f"`{name}` must have shape {_shape_text(expected)} = {wanted}, got {got}. {hint}"
+        raise ValueError(message.rstrip())
 
 
 def integers(name: str, values: npt.ArrayLike) -> IntArray:
@@ -104,7 +104,9 @@ def sample_ids(ids: npt.ArrayLike | None, n_samples: int) -> AnyArray:
     unique, counts = np.unique(array, return_counts=True)
     if unique.size != n_samples:
         twice = unique[counts > 1]
-        raise ValueError(f"`ids` must be unique, got {twice.size} ids more than once: {first(twice)}.")
+        raise ValueError(
+            f"`ids` must be unique, got {twice.size} ids more than once: {first(twice)}."
+        )
     return array
 
 

@@ -16,13 +16,12 @@ from noisyselect.arrays import (
     AnyArray,
     BoolArray,
     FloatArray,
+    IntArray,
     check_classes,
     check_shape,
     first,
     floats,
     integers,
-    read_only,
-    sample_ids,
     to_numpy,
 )
 from noisyselect.errors import NonFiniteWarning
@@ -129,7 +128,7 @@ class MemoryBank:
         # An empty log checks labels, classes and ids as every later log will.
         empty = TrainingLog(
             labels=to_numpy(labels).copy(),
-            ids=None if ids is None else to_numpy(ids).copy(),
+            ids=None if ids is None else to_numpy(ids).copy(),  # type: ignore[arg-type]
             n_classes=n_classes,  # type: ignore[arg-type]
         )
         self.labels, self.ids, self.n_classes = empty.labels, empty.ids, empty.n_classes
@@ -143,6 +142,7 @@ class MemoryBank:
         self._closed: deque[_Epoch] = deque(maxlen=window)
         self._epochs: deque[tuple[int, float, str]] = deque(maxlen=window)
         self._features: FloatArray | None = None
+        self._neighbours: IntArray | None = None
         self._next_epoch = 0
         self._open = self._new_epoch()
 
@@ -155,6 +155,18 @@ class MemoryBank:
     def epoch(self) -> int:
         """Number of the open epoch, which is the number of epochs closed so far."""
         return self._next_epoch
+
+    def set_neighbours(self, neighbours: npt.ArrayLike) -> None:
+        """Give every later log these neighbours, for example found once on pre-trained features.
+
+        Parameters
+        ----------
+        neighbours : array of int in [-1, n_samples), shape (n_samples, k)
+            Row positions, nearest first, without the sample itself. They are not part of
+            `state_dict`: save them once and set them again.
+        """
+        checked = TrainingLog(labels=self.labels, neighbours=integers("neighbours", neighbours))
+        self._neighbours = checked.neighbours
 
     def record(
         self,
@@ -217,7 +229,9 @@ class MemoryBank:
             check_shape("features", values, {"batch": rows.size, "n_features": None})
             batch["features"] = values
         if not batch:
-            raise ValueError("`record` needs at least one of losses, predictions, ... beside `ids`.")
+            raise ValueError(
+                "`record` needs at least one of losses, predictions, ... beside `ids`."
+            )
         self._write(rows, batch)
 
     def end_epoch(self, lr: float | None = None, phase: str = "") -> EpochSummary:
@@ -248,7 +262,9 @@ class MemoryBank:
         """
         current = self._open
         if not current.seen.any():
-            raise ValueError(f"Epoch {self._next_epoch} has no records: call `record` before it ends.")
+            raise ValueError(
+                f"Epoch {self._next_epoch} has no records: call `record` before it ends."
+            )
         absent = self.ids[~current.seen]
         if absent.size and self.missing == "error":
             raise ValueError(
@@ -292,6 +308,8 @@ class MemoryBank:
             columns["probabilities"] = np.stack(recent)
         if self._features is not None:
             columns["features"] = self._features.copy()
+        if self._neighbours is not None:
+            columns["neighbours"] = self._neighbours
         numbers, rates, phases = zip(*self._epochs, strict=True)
         columns["epochs"] = np.array(numbers)
         columns["phases"] = np.array(phases)
@@ -358,7 +376,9 @@ class MemoryBank:
                     epoch.columns[name.removeprefix(prefix)] = values.copy()
 
     def _numbered(self) -> list[tuple[int | str, _Epoch]]:
-        closed = [(entry[0], epoch) for entry, epoch in zip(self._epochs, self._closed, strict=True)]
+        closed = [
+            (entry[0], epoch) for entry, epoch in zip(self._epochs, self._closed, strict=True)
+        ]
         return [*closed, ("open", self._open)]
 
     def _fingerprint(self) -> str:
@@ -429,5 +449,7 @@ class MemoryBank:
             n_duplicates=epoch.n_records - n_seen,
             n_missing=n_missing,
             n_non_finite=int(bad.sum()),
-            mean_loss=float(losses[finite].mean(dtype=np.float64)) if finite.any() else float("nan"),
+            mean_loss=float(losses[finite].mean(dtype=np.float64))
+            if finite.any()
+            else float("nan"),
         )

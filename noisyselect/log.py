@@ -23,7 +23,8 @@ from noisyselect.arrays import (
     sample_ids,
     to_numpy,
 )
-from noisyselect.errors import NonFiniteWarning
+from noisyselect.errors import MissingEvidenceError, NonFiniteWarning
+from noisyselect.numeric.neighbours import nearest_neighbours
 
 # Columns with one row per epoch. Probabilities may cover only the last epochs of the log.
 _PER_EPOCH = ("losses", "predictions", "confidences", "lr", "phases", "epochs")
@@ -158,7 +159,7 @@ class TrainingLog:
 
     @cached_property
     def valid(self) -> BoolArray:
-        """Where a sample can be judged, shape (n_epochs, n_samples): loss finite, prediction known."""
+        """Where the loss is finite and the prediction known, shape (n_epochs, n_samples)."""
         valid = np.ones((self.n_epochs, self.n_samples), dtype=bool)
         if self.losses is not None:
             valid &= np.isfinite(self.losses)
@@ -176,7 +177,9 @@ class TrainingLog:
         """Return the log of the epochs before `epoch`, as it stood when `epoch` began."""
         stop = int(np.searchsorted(self.epochs, epoch))
         if stop == 0:
-            raise ValueError(f"No epoch before {epoch!r} in this log, which has {self._epoch_text()}.")
+            raise ValueError(
+                f"No epoch before {epoch!r} in this log, which has {self._epoch_text()}."
+            )
         return self._slice_epochs(0, stop)
 
     def take(self, rows: npt.ArrayLike) -> TrainingLog:
@@ -198,6 +201,27 @@ class TrainingLog:
             position[index] = np.arange(index.size)
             changes["neighbours"] = position[self.neighbours[index]]
         return self._with(changes)
+
+    def nearest(self, k: int) -> IntArray:
+        """Return the `k` nearest neighbours of every sample, shape (n_samples, at most k).
+
+        The first columns of `neighbours` where the log has them, else cosine neighbours of
+        `features`, which are searched for at every call: O(n_samples^2 n_features).
+
+        Raises
+        ------
+        MissingEvidenceError
+            If the log has neither.
+        """
+        if self.neighbours is not None:
+            return self.neighbours[:, :k]
+        if self.features is None:
+            raise MissingEvidenceError(
+                f"Neighbours need `neighbours` or `features`, but this log has only "
+                f"{', '.join(self.columns)}. Record bank.record(ids, features=...), or pass either "
+                "to TrainingLog."
+            )
+        return nearest_neighbours(self.features, k, "cosine")
 
     def _slice_epochs(self, start: int, stop: int) -> TrainingLog:
         changes: dict[str, AnyArray | None] = {}
@@ -249,7 +273,7 @@ def _count_classes(given: int | None, columns: dict[str, AnyArray]) -> int:
     if given is not None:
         return int(given)
     if probabilities is not None and probabilities.ndim == 3:
-        return probabilities.shape[2]
+        return int(probabilities.shape[2])
     return int(columns["labels"].max()) + 1
 
 
@@ -310,11 +334,10 @@ def _warn_non_finite(log: TrainingLog) -> None:
     epochs, samples = np.nonzero(~np.isfinite(log.losses))
     if epochs.size == 0:
         return
-    ids = log.ids[samples[epochs == epochs[0]]]
+    epoch, ids = log.epochs[epochs[0]], log.ids[samples[epochs == epochs[0]]]
     warnings.warn(
-        f"`losses` has {epochs.size} non-finite values, the first at epoch {log.epochs[epochs[0]]}, "
-        f"ids {first(ids)}. These samples are not selected. "
-        f"`log.until({log.epochs[epochs[0]]})` excludes them.",
+        f"`losses` has {epochs.size} non-finite values, the first at epoch {epoch}, ids "
+        f"{first(ids)}. These samples are not selected. `log.until({epoch})` excludes them.",
         NonFiniteWarning,
         stacklevel=4,
     )

@@ -30,7 +30,7 @@ def _same(a: object, b: object) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class MixupRecipes:
-    """How to make synthetic samples: ``lam * x[anchor] + (1 - lam) * x[partner]``, never the pixels.
+    """How to make synthetic samples, ``lam * x[anchor] + (1 - lam) * x[partner]``: no pixels.
 
     Parameters
     ----------

@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import Field, dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
+from noisyselect.arrays import BoolArray
 from noisyselect.errors import DegenerateWarning, MissingEvidenceError
 from noisyselect.log import TrainingLog
 from noisyselect.selection import Selection
@@ -27,7 +28,8 @@ _WAYS_OUT = {
 class Selector(ABC):
     """A rule that reads a training log and says which labels to trust.
 
-    A selector is a frozen dataclass of hyper-parameters. It declares the columns it needs
+    A selector is a frozen dataclass of hyper-parameters (``@dataclass(frozen=True, repr=False)``;
+    the representation here shows what differs from the defaults). It declares the columns it needs
     (``class MySelector(Selector, needs=("losses",))``) and implements `_select`; `select` checks
     the log, sets aside samples without a valid record, and names the answer's samples.
     Selecting twice gives the same answer: all randomness comes from a `random_state` field.
@@ -87,7 +89,7 @@ class Selector(ABC):
         n_answers: int = 1,
     ) -> tuple[Selection, ...]:
         self._require(log)
-        usable = log.valid[-self.history :].all(axis=0)
+        usable: BoolArray = np.all(log.valid[-self.history :], axis=0)
         if peer is not None:
             self._require(peer)
             if not (np.array_equal(log.ids, peer.ids) and np.array_equal(log.labels, peer.labels)):
@@ -95,7 +97,7 @@ class Selector(ABC):
                     "`peer` must be the log of a second network over the same samples in the same "
                     "order, got other ids or labels."
                 )
-            usable &= peer.valid[-self.history :].all(axis=0)
+            usable &= np.all(peer.valid[-self.history :], axis=0)
         if usable.all():
             return tuple(replace(part, ids=log.ids) for part in rule(log, peer))
         if not usable.any():
@@ -119,6 +121,15 @@ class Selector(ABC):
                     f"`{name}=` to TrainingLog."
                 )
 
+    def __repr__(self) -> str:
+        known: dict[str, Field[Any]] = getattr(self, "__dataclass_fields__", {})
+        changed = [
+            f"{name}={getattr(self, name)!r}"
+            for name, field in known.items()
+            if getattr(self, name) != field.default
+        ]
+        return f"{type(self).__name__}({', '.join(changed)})"
+
     def __and__(self, other: Selector) -> Selector:
         return Combined("&", self, other) if isinstance(other, Selector) else NotImplemented
 
@@ -135,7 +146,7 @@ class Selector(ABC):
         return Complement(self)
 
 
-def _spread(part: Selection | None, usable: np.ndarray, log: TrainingLog) -> Selection:
+def _spread(part: Selection | None, usable: BoolArray, log: TrainingLog) -> Selection:
     """Return `part`, decided on the `usable` samples alone, as a selection over all of `log`."""
     clean = np.zeros(log.n_samples, dtype=bool)
     score, trust, weights = np.zeros((3, log.n_samples))
@@ -161,9 +172,9 @@ def _spread(part: Selection | None, usable: np.ndarray, log: TrainingLog) -> Sel
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Combined(Selector):
-    """Two selectors joined by a sign; made by writing ``f & g``, ``f | g``, ``f - g`` or ``f ^ g``."""
+    """Two selectors joined by a sign; made by ``f & g``, ``f | g``, ``f - g`` or ``f ^ g``."""
 
     sign: str
     left: Selector
@@ -171,9 +182,11 @@ class Combined(Selector):
 
     @property
     def history(self) -> int:
+        """Number of last epochs that either rule reads at most."""
         return max(self.left.history, self.right.history)
 
     def select(self, log: TrainingLog, peer: TrainingLog | None = None) -> Selection:
+        """Apply the law, see `Selector`."""
         return self._select(log, peer)
 
     def _select(self, log: TrainingLog, peer: TrainingLog | None) -> Selection:
@@ -192,7 +205,7 @@ class Combined(Selector):
         return f"({self.left!r} {self.sign} {self.right!r})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Complement(Selector):
     """What a selector leaves out; made by writing ``~f``.
 
@@ -203,9 +216,11 @@ class Complement(Selector):
 
     @property
     def history(self) -> int:
+        """Number of last epochs that the rule reads at most."""
         return self.of.history
 
     def select(self, log: TrainingLog, peer: TrainingLog | None = None) -> Selection:
+        """Apply the law, see `Selector`."""
         return self._select(log, peer)
 
     def _select(self, log: TrainingLog, peer: TrainingLog | None) -> Selection:

@@ -1,0 +1,1 @@
+"""Class balance: quotas and weights, edited nearest neighbours, KNN mixup."""

@@ -1,0 +1,294 @@
+"""The contract that every selector keeps, as code: run it on your own."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+import noisyselect
+from noisyselect.arrays import AnyArray
+from noisyselect.errors import DegenerateWarning, MissingEvidenceError, NonFiniteWarning
+from noisyselect.log import TrainingLog
+from noisyselect.selection import Selection
+from noisyselect.selector import Combined, Complement, Selector
+
+Check = Callable[[Selector], None]
+
+
+def check_selector(selector: Selector) -> None:
+    """Raise AssertionError, naming the broken promise, unless `selector` keeps the contract.
+
+    Parameters
+    ----------
+    selector : Selector
+        An instance, with the hyper-parameters to be checked.
+
+    Examples
+    --------
+    >>> from noisyselect import GMMSelector
+    >>> check_selector(GMMSelector(threshold=0.6))
+    """
+    for check in selector_checks():
+        check(selector)
+
+
+def selector_checks() -> Iterator[Check]:
+    """Yield the checks one by one, each a function of a selector, named after its promise."""
+    yield check_answers_are_selections_of_the_log
+    yield check_the_log_stays_as_it_was
+    yield check_the_answer_depends_on_nothing_else
+    yield check_permuting_samples_permutes_the_answer
+    yield check_renaming_classes_changes_nothing
+    yield check_float32_and_float64_agree
+    yield check_history_is_all_that_is_read
+    yield check_unusable_samples_are_never_selected
+    yield check_degenerate_logs_are_answered
+    yield check_missing_columns_are_named
+    yield check_the_representation_makes_it_again
+    yield check_the_docstring_is_complete
+
+
+def synthetic_log(
+    n_samples: int = 240,
+    n_epochs: int = 12,
+    n_classes: int = 4,
+    noise_rate: float = 0.3,
+    overlap: float = 0.3,
+    seed: int = 0,
+) -> tuple[TrainingLog, AnyArray]:
+    """Make the log of a training run that never happened, for tests and examples.
+
+    Clean samples are learnt early and steadily; wrong labels late, and their losses and predictions
+    swing. The learning rate is divided by ten after two thirds of the epochs.
+
+    Parameters
+    ----------
+    n_samples, n_epochs, n_classes : int
+    noise_rate : float in [0, 1)
+        Share of wrong labels.
+    overlap : float in [0, 1]
+        0 separates the losses of clean and wrong labels, 1 makes them alike.
+    seed : int
+
+    Returns
+    -------
+    log : TrainingLog
+        With every column.
+    true_labels : array of int, shape (n_samples,)
+    """
+    rng = np.random.default_rng(seed)
+    truth = np.arange(n_samples) % n_classes
+    wrong = rng.permutation(n_samples) < round(noise_rate * n_samples)
+    labels = np.where(wrong, (truth + rng.integers(1, n_classes, n_samples)) % n_classes, truth)
+
+    epoch = np.arange(n_epochs)[:, None]
+    pace = rng.uniform(0.2, 0.4, n_samples)
+    height = np.where(wrong, 3.0 - 2.0 * overlap, 1.0)
+    swing = np.where(wrong, 0.5, 0.1)
+    losses = height * np.exp(-pace * epoch * np.where(wrong, 0.2, 1.0))
+    losses = losses * np.exp(swing * rng.normal(size=losses.shape))
+
+    moved = rng.random((n_epochs, n_samples)) < np.where(wrong, 0.4, 0.05)
+    predictions = np.where(moved, rng.integers(0, n_classes, moved.shape), truth)
+    confidences = rng.uniform(0.5, 1.0, moved.shape)
+    probabilities = rng.dirichlet(np.ones(n_classes), (2, n_samples))
+    features = 4.0 * np.eye(n_classes)[truth] + rng.normal(size=(n_samples, n_classes))
+    log = TrainingLog(
+        labels=labels,
+        losses=losses.astype(np.float32),
+        predictions=predictions,
+        probabilities=probabilities,
+        lr=np.where(np.arange(n_epochs) < n_epochs * 2 // 3, 0.1, 0.01),
+        features=features,
+        n_classes=n_classes,
+        confidences=confidences,
+    )
+    return replace(log, neighbours=log.nearest(8)), truth
+
+
+def check_answers_are_selections_of_the_log(selector: Selector) -> None:
+    """The answer has the samples of the log, masks, and scores in [0, 1]."""
+    for log, peer in _ordinary_logs():
+        answer = selector.select(log, peer)
+        assert isinstance(answer, Selection), "`select` must return a Selection."
+        assert np.array_equal(answer.ids, log.ids), "The answer must be over the ids of the log."
+        if answer.synthetic is not None:
+            known = np.isin([answer.synthetic.anchors, answer.synthetic.partners], log.ids)
+            assert known.all(), "Recipes must name samples of the log."
+
+
+def check_the_log_stays_as_it_was(selector: Selector) -> None:
+    """Selecting writes nothing into the log."""
+    log, peer = next(_ordinary_logs())
+    before = {name: getattr(log, name).copy() for name in log.columns}
+    selector.select(log, peer)
+    for name, values in before.items():
+        assert np.array_equal(getattr(log, name), values), f"Selecting changed `{name}`."
+
+
+def check_the_answer_depends_on_nothing_else(selector: Selector) -> None:
+    """Selecting twice gives the same answer, whatever the global random state."""
+    log, peer = next(_ordinary_logs())
+    state = np.random.get_state()  # noqa: NPY002 (the global state is the point)
+    try:
+        np.random.seed(1)  # noqa: NPY002
+        first = selector.select(log, peer)
+        np.random.seed(2)  # noqa: NPY002
+        second = copy.deepcopy(selector).select(log, peer)
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+    assert first == second, "Two answers to one log differ: draw only from `random_state`."
+
+
+def check_permuting_samples_permutes_the_answer(selector: Selector) -> None:
+    """The order of the samples does not matter."""
+    for log, peer in _ordinary_logs():
+        order = np.random.default_rng(5).permutation(log.n_samples)
+        answer = selector.select(log, peer)
+        permuted = selector.select(log.take(order), None if peer is None else peer.take(order))
+        for name in ("clean", "score", "trust", "weights", "reason"):
+            _assert_equal(getattr(permuted, name), getattr(answer, name)[order], name, "permuting")
+        assert permuted.synthetic == answer.synthetic, "Permuting the samples changed the recipes."
+
+
+def check_renaming_classes_changes_nothing(selector: Selector) -> None:
+    """The names of the classes do not matter."""
+    for log, peer in _ordinary_logs():
+        name_of = np.roll(np.arange(log.n_classes), 1)
+        answer = selector.select(log, peer)
+        renamed = selector.select(
+            _renamed(log, name_of), None if peer is None else _renamed(peer, name_of)
+        )
+        for name in ("clean", "score", "trust", "weights", "reason"):
+            _assert_equal(
+                getattr(renamed, name), getattr(answer, name), name, "renaming classes in"
+            )
+        if answer.synthetic is not None:
+            expected = replace(answer.synthetic, labels=name_of[answer.synthetic.labels])
+            assert renamed.synthetic == expected, "Renaming the classes changed the recipes."
+
+
+def check_float32_and_float64_agree(selector: Selector) -> None:
+    """The precision of the recorded losses does not matter."""
+    log, peer = next(_ordinary_logs())
+    assert log.losses is not None
+    wide = replace(log, losses=log.losses.astype(np.float64))
+    _assert_equal(
+        selector.select(wide, peer).clean, selector.select(log, peer).clean, "clean", "widening"
+    )
+
+
+def check_history_is_all_that_is_read(selector: Selector) -> None:
+    """A memory bank with `window=selector.history` loses nothing."""
+    for log, peer in _ordinary_logs():
+        short = selector.select(
+            log.last(selector.history), None if peer is None else peer.last(selector.history)
+        )
+        assert short == selector.select(log, peer), (
+            f"`history` is {selector.history}, but earlier epochs change the answer."
+        )
+
+
+def check_unusable_samples_are_never_selected(selector: Selector) -> None:
+    """A sample with a loss that is not finite is not selected, and disturbs no other."""
+    if isinstance(selector, Complement | Combined):
+        return  # The law comes first: ~f selects what f does not.
+    log, peer = next(_ordinary_logs())
+    assert log.losses is not None
+    losses = log.losses.copy()
+    losses[-1, [3, 17]] = np.nan, np.inf
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NonFiniteWarning)
+        answer = selector.select(replace(log, losses=losses), peer)
+    assert not answer.clean[[3, 17]].any(), "Samples with non-finite losses were selected."
+    rest = np.delete(np.arange(log.n_samples), [3, 17])
+    alone = selector.select(log.take(rest), None if peer is None else peer.take(rest))
+    _assert_equal(answer.clean[rest], alone.clean, "clean", "two non-finite losses in")
+
+
+def check_degenerate_logs_are_answered(selector: Selector) -> None:
+    """All losses equal, one class, a class missing, one sample: an answer, never a crash or NaN."""
+    log, _ = synthetic_log()
+    assert log.losses is not None
+    for odd in (
+        replace(log, losses=np.ones_like(log.losses)),
+        replace(log, labels=np.zeros_like(log.labels)),
+        replace(log, labels=np.where(log.labels == 1, 2, log.labels)),
+        log.take([0]),
+        log.take([0, 1, 2]),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DegenerateWarning)
+            selector.select(odd)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateWarning)
+        try:
+            selector.select(log.last(1))
+        except MissingEvidenceError as error:
+            assert "epochs" in str(error), "Too short a log must be refused by its epochs."
+
+
+def check_missing_columns_are_named(selector: Selector) -> None:
+    """A log without a needed column is refused with its name."""
+    log, _ = synthetic_log()
+    for name in selector.needs:
+        try:
+            without: dict[str, Any] = {name: None}
+            selector.select(replace(log, **without))
+        except MissingEvidenceError as error:
+            assert f"`{name}`" in str(error), f"The error must name `{name}`."
+        else:
+            raise AssertionError(f"A log without `{name}` was accepted, though it is needed.")
+
+
+def check_the_representation_makes_it_again(selector: Selector) -> None:
+    """``eval(repr(selector))`` is the same selector."""
+    names = {name: getattr(noisyselect, name) for name in noisyselect.__all__}
+    names[type(selector).__name__] = type(selector)
+    again = eval(repr(selector), names)  # noqa: S307 (our own repr)
+    assert repr(again) == repr(selector), f"{selector!r} does not make itself again."
+
+
+def check_the_docstring_is_complete(selector: Selector) -> None:
+    """The class documents its parameters, its source and an example."""
+    doc = type(selector).__doc__ or ""
+    if isinstance(selector, Complement | Combined):
+        return
+    for section in ("Parameters", "Notes", "References", "Examples"):
+        assert f"{section}\n    ---" in doc, f"The docstring lacks the section {section}."
+    for name in type(selector).__init__.__annotations__:
+        assert name == "return" or name in doc, f"The docstring does not mention `{name}`."
+
+
+def _ordinary_logs() -> Iterator[tuple[TrainingLog, TrainingLog | None]]:
+    """Yield logs without ties, one network and two, at a constant rate and after a change."""
+    log, _ = synthetic_log(seed=0)
+    peer = replace(synthetic_log(seed=1)[0], labels=log.labels)
+    yield log.until(7), None
+    yield log, None
+    yield log, peer
+    yield log.until(7), peer.until(7)
+    noisier, _ = synthetic_log(noise_rate=0.6, overlap=0.6, seed=2)
+    yield noisier, None
+
+
+def _renamed(log: TrainingLog, name_of: AnyArray) -> TrainingLog:
+    changes: dict[str, Any] = {"labels": name_of[log.labels]}
+    if log.predictions is not None:
+        changes["predictions"] = name_of[log.predictions]
+    if log.probabilities is not None:
+        changes["probabilities"] = log.probabilities[..., np.argsort(name_of)]
+    return replace(log, **changes)
+
+
+def _assert_equal(got: AnyArray, expected: AnyArray, name: str, what: str) -> None:
+    if got.dtype.kind == "f":
+        equal = np.isclose(got, expected, rtol=0, atol=1e-9)
+    else:
+        equal = got == expected
+    assert equal.all(), f"{what} the log changed `{name}` of {int((~equal).sum())} samples."

@@ -1,0 +1,1 @@
+"""The kernels: ranks, mixtures and neighbours, as pure functions on arrays."""

@@ -1,0 +1,404 @@
+"""VRLV: small loss, loss variation and prediction stability, balanced between the classes."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from noisyselect.arrays import BoolArray, FloatArray, IntArray, first
+from noisyselect.balance.quotas import class_quotas, class_weights
+from noisyselect.balance.recipes import knn_mixup_recipes
+from noisyselect.errors import DegenerateWarning, MissingEvidenceError
+from noisyselect.log import TrainingLog
+from noisyselect.numeric.neighbours import label_agreement
+from noisyselect.numeric.ranks import lowest, midranks, rank_variance
+from noisyselect.selection import MixupRecipes, Selection
+from noisyselect.selector import Selector
+from noisyselect.selectors.gmm import GMMSelector
+from noisyselect.selectors.loss_variation import LossVariationSelector
+from noisyselect.selectors.prediction_stability import Adaptability, PredictionStabilitySelector
+
+
+class _Evidence(NamedTuple):
+    """What both networks say, before any balancing; masks and values of shape (n_samples,)."""
+
+    small_loss: BoolArray  # G_l
+    posterior: FloatArray
+    loss: FloatArray  # of network A, which G_l was fitted to
+    stable: BoolArray  # V_c
+    variance: FloatArray
+    core: BoolArray  # D_c
+    clean_rate: float  # rho
+    after_change: bool
+
+
+@dataclass(frozen=True, repr=False)
+class VRLVSelector(Selector, needs=("losses", "predictions")):
+    r"""Select by variance ranking of loss variation, with the class balance of VRLVMix.
+
+    Two networks give the evidence: A its losses, B its loss history and predictions. Their common
+    core :math:`D_c` is filled up class by class, for A with samples of stable loss, for B with
+    samples of small loss. `select_pair` returns one selection per network; `select` the first of
+    them, with one network in both roles where there is no `peer`.
+
+    ``reason`` is ``"core"``, ``"fill"`` or ``"dropped"``, and `score` ranks them in this order.
+    ``trust`` is 1 on the core and the posterior of the mixture elsewhere, ``weights`` are those of
+    Eq. 10, and ``synthetic`` holds the recipes of KNN mixup.
+
+    Parameters
+    ----------
+    window : int, default=5
+        Number :math:`\tau` of loss changes and of steps between predictions; `window` + 1 epochs.
+        The paper gives no value.
+    clean_rate : float in (0, 1], optional
+        Share :math:`\rho = |G_l| / N` of samples to train on with their label. By default that of
+        the last epoch of A's log; a trainer estimates it once, at the end of warm-up.
+    gamma1, gamma2 : float in (0, 1], optional
+        Quantiles of the variance: :math:`V_l` are the `gamma1` share of samples with the least
+        variance, :math:`V_h` those above the `gamma2` quantile. By default both are :math:`\rho`.
+    change : {"signed", "absolute"}, default="signed"
+        What is ranked, see `LossVariationSelector`.
+    adaptability : {"returns", "moved-and-returned", "printed"}, default="returns"
+        The reading of Eq. 5, see `PredictionStabilitySelector`.
+    lr_change_epochs : int, optional
+        Number of epochs for which the second case of Eq. 6 holds. By default `window`.
+    threshold : float in [0, 1), default=0.5
+    n_average : int, default=1
+        Of the mixture, see `GMMSelector`.
+    balance : bool, default=True
+        Fill by class quotas, with ENN and KNN mixup. Without balance (the ablation of the paper's
+        Table IV) the fill is all of :math:`V_c` for A and all of :math:`G_l` for B, the weights are
+        1, and no neighbours are needed.
+    n_neighbors : int, default=20
+        Neighbours per sample: of the log's `neighbours` the first so many columns, or cosine
+        neighbours of its `features`.
+    unsupported : {"last", "drop", "keep"}, default="last"
+        What ENN does with a candidate of whose neighbours none is in the core: fill with it after
+        all others, drop it, or treat it like the others.
+    knn_pool : {"complement", "printed"}, default="complement"
+        Where A's mixup partners come from: the complement of :math:`V_c`, or :math:`V_c` as Eq. 9
+        prints. B's come from the complement of :math:`G_l` (Eq. 8).
+    alpha : float > 0, default=4.0
+        Of the Beta distribution of the mixing share. The paper gives no value.
+    unlabelled : {"rest", "printed"}, default="rest"
+        Samples to be used without their label: all that are not selected, or, as line 30 of the
+        algorithm prints, all outside the core, the fill included.
+    short_history : {"error", "gmm"}, default="error"
+        What to do with fewer than `window` + 1 epochs: refuse, or answer as `GMMSelector` does
+        (A's posterior for both networks, nothing synthetic).
+    random_state : int, default=0
+        Seed of KNN mixup; the number of the last epoch is mixed into it.
+
+    Raises
+    ------
+    ValueError
+        If an option is out of range.
+    MissingEvidenceError
+        If the log lacks losses, predictions, enough epochs, or, with `balance`, both neighbours
+        and features.
+
+    Warns
+    -----
+    DegenerateWarning
+        If classes have neither a core nor a sample of small loss: they stay empty, with weight 0.
+
+    Notes
+    -----
+    Equations 3 to 10 and Algorithm 1 of [1]_. With :math:`G_l` the samples of small loss of A,
+    :math:`V_c` the :math:`\rho N` samples of least variance of B, and :math:`\beta` whether B's
+    prediction moved (constant rate) or adapted (changed rate),
+
+    .. math:: D_c = \begin{cases}
+        \{V_c \cap G_l : \beta = 0\} & \text{learning rate constant} \\
+        \{(V_l \cap G_l) \cup V_h : \beta = 1\} & \text{learning rate changed.}
+        \end{cases}
+
+    Class j is filled up to :math:`\lfloor \rho N / C \rfloor` samples, from :math:`V_c \setminus
+    D_c` by ascending variance (A) or :math:`G_l \setminus D_c` by ascending loss (B). A class with
+    more candidates than that keeps those with whose label the majority of their neighbours in
+    :math:`D_c` agrees; a class still short of its quota is filled with KNN mixup. A class without a
+    core takes its smallest losses of :math:`G_l`. After a change of the rate both networks take the
+    smallest losses of :math:`G_l \setminus D_c`, and nothing is synthetic.
+
+    The readings and departures, one by one, stand in ``docs/paper.md``.
+
+    References
+    ----------
+    .. [1] Wang, Jiang, Tu and Ding, "VRLVMix: Combating noisy labels with sample selection based
+       on loss variation".
+
+    Examples
+    --------
+    >>> losses = [[0.9, 0.8, 0.9, 2.5], [0.6, 0.5, 0.6, 1.5], [0.3, 0.2, 0.3, 2.4]]
+    >>> predictions = [[0, 0, 1, 1], [0, 0, 1, 0], [0, 0, 1, 1]]
+    >>> log = TrainingLog(labels=[0, 0, 1, 0], losses=losses, predictions=predictions)
+    >>> VRLVSelector(window=2, balance=False).select(log).reason
+    array(['core', 'core', 'core', 'dropped'], dtype='<U7')
+    """
+
+    window: int = 5
+    clean_rate: float | None = None
+    gamma1: float | None = None
+    gamma2: float | None = None
+    change: Literal["signed", "absolute"] = "signed"
+    adaptability: Adaptability = "returns"
+    lr_change_epochs: int | None = None
+    threshold: float = 0.5
+    n_average: int = 1
+    balance: bool = True
+    n_neighbors: int = 20
+    unsupported: Literal["last", "drop", "keep"] = "last"
+    knn_pool: Literal["complement", "printed"] = "complement"
+    alpha: float = 4.0
+    unlabelled: Literal["rest", "printed"] = "rest"
+    short_history: Literal["error", "gmm"] = "error"
+    random_state: int = 0
+
+    def __post_init__(self) -> None:
+        # Making the parts refuses what is out of their range.
+        _ = self.history
+        for name in ("gamma1", "gamma2"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 1:
+                raise ValueError(f"`{name}` must be a quantile in (0, 1], got {value!r}.")
+        if self.n_neighbors < 1:
+            raise ValueError(f"`n_neighbors` must be at least 1, got {self.n_neighbors!r}.")
+        if not self.alpha > 0:
+            raise ValueError(f"`alpha` must be positive, got {self.alpha!r}.")
+        for name, known in (
+            ("unsupported", ("last", "drop", "keep")),
+            ("knn_pool", ("complement", "printed")),
+            ("unlabelled", ("rest", "printed")),
+            ("short_history", ("error", "gmm")),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(f"`{name}` must be one of {known}, got {getattr(self, name)!r}.")
+
+    @property
+    def _gmm(self) -> GMMSelector:
+        return GMMSelector(threshold=self.threshold, n_average=self.n_average)
+
+    @property
+    def _variation(self) -> LossVariationSelector:
+        return LossVariationSelector(self.window, self.clean_rate, self.change)
+
+    @property
+    def _stability(self) -> PredictionStabilitySelector:
+        return PredictionStabilitySelector(self.window, self.adaptability, self.lr_change_epochs)
+
+    @property
+    def history(self) -> int:
+        """Number of last epochs that the rule reads at most."""
+        return max(part.history for part in (self._gmm, self._variation, self._stability))
+
+    def select_pair(self, log_a: TrainingLog, log_b: TrainingLog) -> tuple[Selection, Selection]:
+        """Decide for both networks at once.
+
+        Parameters
+        ----------
+        log_a, log_b : TrainingLog
+            Logs of networks A and B over the same samples in the same order. The neighbours, or
+            the features to find them with, are those of A, or else of B.
+
+        Returns
+        -------
+        selection_a, selection_b : Selection
+            What A and what B is to be trained on. They share the core and differ in the fill.
+        """
+        first_of_pair, second = self._answer(log_a, log_b, self._select_pair, n_answers=2)
+        return first_of_pair, second
+
+    def _select(self, log: TrainingLog, peer: TrainingLog | None) -> Selection:
+        return self._select_pair(log, peer)[0]
+
+    def _select_pair(
+        self, log_a: TrainingLog, log_b: TrainingLog | None
+    ) -> tuple[Selection, Selection]:
+        log_b = log_a if log_b is None else log_b
+        n_epochs = min(log_a.n_epochs, log_b.n_epochs)
+        if n_epochs <= self.window:
+            return self._with_short_history(log_a, n_epochs)
+        evidence = self._gather(log_a, log_b)
+        core, stable, small_loss = evidence.core, evidence.stable, evidence.small_loss
+        if not self.balance:
+            return (
+                self._selection(log_a, evidence, core | stable, evidence.variance),
+                self._selection(log_b, evidence, core | small_loss, evidence.loss),
+            )
+        if evidence.after_change:
+            filled = core | self._lowest_losses(log_a, evidence, self._quotas(log_a, evidence))
+            return (
+                self._selection(log_a, evidence, filled, evidence.loss),
+                self._selection(log_b, evidence, filled, evidence.loss),
+            )
+        neighbours = self._neighbours(log_a, log_b)
+        pool_a = stable if self.knn_pool == "printed" else ~stable
+        pool_b = ~small_loss
+        return (
+            self._balanced(log_a, evidence, neighbours, stable, evidence.variance, pool_a),
+            self._balanced(log_b, evidence, neighbours, small_loss, evidence.loss, pool_b),
+        )
+
+    def _with_short_history(self, log: TrainingLog, n_epochs: int) -> tuple[Selection, Selection]:
+        if self.short_history == "error":
+            raise MissingEvidenceError(
+                f"VRLVSelector needs {self.window + 1} epochs of the log (`window` + 1), got "
+                f"{n_epochs}. Record more, make `window` smaller, or pass short_history='gmm'."
+            )
+        selection = self._gmm.select(log)
+        return selection, selection
+
+    def _gather(self, log_a: TrainingLog, log_b: TrainingLog) -> _Evidence:
+        """Return the evidence of Eqs. 3 to 6."""
+        assert log_a.losses is not None and log_b.losses is not None
+        small = self._gmm.select(log_a)
+        rho = float(small.clean.mean()) if self.clean_rate is None else self.clean_rate
+        n = log_a.n_samples
+        variance = rank_variance(log_b.losses[-(self.window + 1) :], self.change)
+        stable = lowest(variance, round(rho * n))
+        beta, _, after_change = self._stability.stability(log_b)
+        if after_change:
+            calm = lowest(variance, round((self.gamma1 or rho) * n))  # V_l
+            wild = ~lowest(variance, round((self.gamma2 or rho) * n))  # V_h
+            # Eq. 6 prints V_l & G_l | V_h without brackets.
+            core = ((calm & small.clean) | wild) & beta
+        else:
+            core = stable & small.clean & beta
+        return _Evidence(
+            small_loss=small.clean,
+            posterior=small.score,
+            loss=log_a.losses[-1],
+            stable=stable,
+            variance=variance,
+            core=core,
+            clean_rate=rho,
+            after_change=after_change,
+        )
+
+    def _neighbours(self, log_a: TrainingLog, log_b: TrainingLog) -> IntArray:
+        for log in (log_a, log_b):
+            if log.neighbours is not None or log.features is not None:
+                return log.nearest(self.n_neighbors)
+        raise MissingEvidenceError(
+            "VRLVSelector needs `neighbours` or `features` to balance the classes, but this log "
+            f"has only {', '.join(log_a.columns)}. Record bank.record(ids, features=...), pass "
+            "either to TrainingLog, or use VRLVSelector(balance=False)."
+        )
+
+    def _quotas(self, log: TrainingLog, evidence: _Evidence) -> npt.NDArray[np.int64]:
+        core_counts = np.bincount(log.labels[evidence.core], minlength=log.n_classes)
+        return class_quotas(core_counts, evidence.clean_rate, log.n_samples)
+
+    def _lowest_losses(self, log: TrainingLog, evidence: _Evidence, quotas: IntArray) -> BoolArray:
+        """Return the smallest losses of G_l outside the core, up to the quota of each class."""
+        rows = np.flatnonzero(evidence.small_loss & ~evidence.core)
+        best_first = rows[np.argsort(evidence.loss[rows], kind="stable")]
+        return _up_to_quota(log.labels, best_first, quotas)
+
+    def _balanced(
+        self,
+        log: TrainingLog,
+        evidence: _Evidence,
+        neighbours: IntArray,
+        source: BoolArray,
+        criterion: FloatArray,
+        pool: BoolArray,
+    ) -> Selection:
+        """Fill the core from `source`, least `criterion` first, then from mixup with `pool`."""
+        labels, core = log.labels, evidence.core
+        quotas = self._quotas(log, evidence)
+        anchored = np.bincount(labels[core], minlength=log.n_classes) > 0
+        rows = np.flatnonzero(source & ~core & anchored[labels])
+        best_first = self._edited(labels, neighbours, core, rows, criterion, quotas)
+        fill = _up_to_quota(labels, best_first, quotas)
+        # A class without a core has nothing to anchor on.
+        fill |= self._lowest_losses(log, evidence, np.where(anchored, 0, quotas))
+        recipes = knn_mixup_recipes(
+            labels,
+            log.ids,
+            neighbours,
+            anchors=core,
+            pool=pool,
+            counts=quotas - np.bincount(labels[fill], minlength=log.n_classes),
+            alpha=self.alpha,
+            rng=np.random.default_rng([self.random_state, int(log.epochs[-1])]),
+        )
+        return self._selection(log, evidence, core | fill, criterion, recipes)
+
+    def _edited(
+        self,
+        labels: IntArray,
+        neighbours: IntArray,
+        core: BoolArray,
+        rows: npt.NDArray[np.intp],
+        criterion: FloatArray,
+        quotas: IntArray,
+    ) -> npt.NDArray[np.intp]:
+        """Return the candidates that ENN keeps, best first.
+
+        Edited are the classes with more candidates than their quota.
+        """
+        surplus = np.bincount(labels[rows], minlength=quotas.size) > quotas
+        agreeing, voting = label_agreement(labels, neighbours, rows, support=core)
+        supported = voting > 0
+        kept = ~surplus[labels[rows]] | (2 * agreeing > voting)
+        if self.unsupported != "drop":
+            kept |= ~supported
+        late = ~supported & surplus[labels[rows]] & (self.unsupported == "last")
+        order = np.lexsort((criterion[rows], late))
+        return rows[order][kept[order]]
+
+    def _selection(
+        self,
+        log: TrainingLog,
+        evidence: _Evidence,
+        clean: BoolArray,
+        criterion: FloatArray,
+        recipes: MixupRecipes | None = None,
+    ) -> Selection:
+        core = evidence.core
+        tier = core.astype(np.float64) + clean
+        weights: FloatArray = np.ones(log.n_classes)
+        if self.balance:
+            synthetic = [] if recipes is None else [recipes.labels]
+            trained = np.concatenate([log.labels[clean], *synthetic])
+            weights = class_weights(trained, log.n_classes)
+            _warn_of_empty_classes(weights)
+        return Selection(
+            clean=clean,
+            # Half a tier at most, so that no rank crosses into the next.
+            score=midranks(tier - midranks(criterion) / 2),
+            ids=log.ids,
+            trust=np.where(core, 1.0, evidence.posterior),
+            weights=np.where(clean, weights[log.labels], 0.0),
+            reason=np.select([core, clean], ["core", "fill"], "dropped"),
+            synthetic=recipes,
+            unlabelled_mask=~core if self.unlabelled == "printed" else ~clean,
+        )
+
+
+def _up_to_quota(labels: IntArray, best_first: npt.NDArray[np.intp], quotas: IntArray) -> BoolArray:
+    """Return a mask of the first rows of each class, as many as its quota."""
+    classes = labels[best_first]
+    by_class = np.argsort(classes, kind="stable")
+    starts = np.searchsorted(classes[by_class], np.arange(quotas.size))
+    place = np.empty(classes.size, dtype=np.intp)
+    place[by_class] = np.arange(classes.size) - starts[classes[by_class]]
+    mask = np.zeros(labels.size, dtype=bool)
+    mask[best_first[place < quotas[classes]]] = True
+    return mask
+
+
+def _warn_of_empty_classes(weights: FloatArray) -> None:
+    empty = np.flatnonzero(weights == 0)
+    if empty.size:
+        warnings.warn(
+            f"VRLVSelector: {empty.size} of {weights.size} classes have neither a core nor a small "
+            f"loss and stay empty, with weight 0: {first(empty)}.",
+            DegenerateWarning,
+            stacklevel=2,
+        )

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.mixture import GaussianMixture
+
+from noisyselect.numeric.mixture import fit_two_gaussians, low_mean_posterior, unit_interval
+
+
+def reference_posterior(values, reg_covar=5e-4):
+    """scikit-learn, fitted to convergence."""
+    model = GaussianMixture(2, reg_covar=reg_covar, tol=1e-9, max_iter=20_000, random_state=0)
+    model.fit(values[:, None])
+    return model.predict_proba(values[:, None])[:, model.means_.argmin()]
+
+
+def losses_of(rng, n_clean, n_wrong, overlap):
+    """Exponential-like small losses and a broad bump of large ones, as training shows them."""
+    clean = rng.gamma(1.0, 0.3, n_clean)
+    wrong = rng.normal(3.0 - overlap, 0.8, n_wrong).clip(0)
+    return unit_interval(np.concatenate([clean, wrong]))
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.8, 1.6])
+@pytest.mark.parametrize("n", [300, 4096, 60_000])
+def test_the_split_is_that_of_scikit_learn_fitted_to_convergence(n, overlap):
+    values = losses_of(np.random.default_rng(n), n * 2 // 3, n - n * 2 // 3, overlap)
+    ours = low_mean_posterior(values, fit_two_gaussians(values))
+    assert np.mean((ours > 0.5) == (reference_posterior(values) > 0.5)) >= 0.999
+
+
+def test_the_posterior_is_that_of_scikit_learn():
+    values = losses_of(np.random.default_rng(0), 2000, 1000, 0.5)
+    ours = low_mean_posterior(values, fit_two_gaussians(values))
+    assert np.abs(ours - reference_posterior(values)).max() < 1e-3
+
+
+def test_binning_moves_no_parameter_measurably(monkeypatch):
+    values = losses_of(np.random.default_rng(1), 30_000, 20_000, 0.8)
+    binned = fit_two_gaussians(values)
+    monkeypatch.setattr("noisyselect.numeric.mixture._N_BINS", values.size)
+    exact = fit_two_gaussians(values)
+    for name in ("shares", "means", "variances"):
+        assert getattr(binned, name) == pytest.approx(getattr(exact, name), abs=2e-5)
+
+
+def test_two_well_separated_heaps_worked_by_hand():
+    # Shares 3/5 and 2/5, means 0.1 and 0.9, variances 0 plus the regulariser.
+    fit = fit_two_gaussians(np.array([0.1, 0.1, 0.1, 0.9, 0.9]), reg_covar=1e-4)
+    assert fit.shares == pytest.approx([0.6, 0.4])
+    assert fit.means == pytest.approx([0.1, 0.9])
+    assert fit.variances == pytest.approx([1e-4, 1e-4])
+    assert not fit.collapsed
+
+
+@pytest.mark.parametrize("values", [[0.0], [0.4, 0.4, 0.4]])
+def test_equal_values_collapse_into_one_component_that_holds_all(values):
+    fit = fit_two_gaussians(np.array(values))
+    assert fit.collapsed
+    assert low_mean_posterior(np.array(values), fit).tolist() == [1.0] * len(values)
+
+
+@given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=60))
+@settings(max_examples=200, deadline=None)
+def test_any_finite_values_give_finite_probabilities(values):
+    scaled = unit_interval(np.array(values))
+    assert ((scaled >= 0) & (scaled <= 1)).all()
+    posterior = low_mean_posterior(scaled, fit_two_gaussians(scaled))
+    assert ((posterior >= 0) & (posterior <= 1)).all()

@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import rankdata
+
+from noisyselect.numeric.ranks import lowest, midranks, rank_variance
+
+
+@given(st.lists(st.integers(-5, 5), min_size=2, max_size=50))
+def test_midranks_are_those_of_scipy_from_0_to_1(values):
+    expected = (rankdata(values) - 1) / (len(values) - 1)
+    assert midranks(values) == pytest.approx(expected, abs=1e-15)
+
+
+def test_a_single_value_has_rank_0():
+    assert midranks([4.0]).tolist() == [0.0]
+
+
+def test_the_variance_of_ranks_worked_by_hand():
+    # Changes l[t-1] - l[t]:   epoch 1: 1, 2, 3 -> ranks 0, 1/2, 1;   epoch 2: 3, 2, 1 -> 1, 1/2, 0.
+    losses = np.array([[9.0, 9.0, 9.0], [8.0, 7.0, 6.0], [5.0, 5.0, 5.0]])
+    assert rank_variance(losses) == pytest.approx([0.25, 0.0, 0.25])
+
+
+def test_signed_and_absolute_changes_differ_where_a_loss_rises():
+    # Changes: -3, 1, 2 and then 0, 1, 2. The signed ranks agree; the absolute ones are
+    # 1, 0, 1/2 and then 0, 1/2, 1.
+    losses = np.array([[0.0, 9.0, 9.0], [3.0, 8.0, 7.0], [3.0, 7.0, 5.0]])
+    assert rank_variance(losses, "signed") == pytest.approx([0, 0, 0])
+    assert rank_variance(losses, "absolute") == pytest.approx([0.25, 1 / 16, 1 / 16])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("change", ["signed", "absolute"])
+def test_the_variance_of_ranks_is_that_of_the_slow_oracle(dtype, change):
+    losses = np.random.default_rng(0).gamma(1.0, 1.0, (7, 500)).astype(dtype)
+    losses[:, ::7] = losses[:, [0]]  # ties
+    changes = losses[:-1].astype(np.float64) - losses[1:]
+    changes = np.abs(changes) if change == "absolute" else changes
+    ranks = np.array([(rankdata(row) - 1) / 499 for row in changes])
+    assert rank_variance(losses, change) == pytest.approx(ranks.var(axis=0), abs=1e-12)
+
+
+def test_of_equal_values_the_first_come_first():
+    assert lowest([1.0, 0.0, 1.0, 1.0], 3).tolist() == [True, True, True, False]
+    assert lowest([1.0, 0.0], 0).tolist() == [False, False]

@@ -1,0 +1,123 @@
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from noisyselect import TrainingLog
+from noisyselect.checks import synthetic_log
+from noisyselect.errors import MissingEvidenceError, NonFiniteWarning
+
+
+@given(st.integers(1, 12), st.integers(1, 12))
+def test_slicing_twice_is_slicing_once(until, last):
+    log, _ = synthetic_log(n_samples=8)
+    sliced = log.until(until).last(last)
+    start = max(0, until - last)
+    assert sliced.epochs.tolist() == list(range(start, until))
+    assert np.array_equal(sliced.losses, log.losses[start:until])
+    assert np.array_equal(sliced.lr, log.lr[start:until])
+
+
+def test_probabilities_belong_to_the_last_epochs():
+    log, _ = synthetic_log(n_samples=8, n_epochs=12)  # probabilities of epochs 10 and 11
+    assert np.array_equal(log.last(1).probabilities, log.probabilities[1:])
+    assert np.array_equal(log.until(11).probabilities, log.probabilities[:1])
+    assert log.until(10).probabilities is None
+
+
+def test_taking_samples_keeps_the_neighbours_that_are_taken():
+    log = TrainingLog(
+        labels=[0, 1, 0],
+        losses=[[0.1, 0.2, 0.3]],
+        neighbours=[[1, 2], [0, 2], [1, -1]],
+        ids=["a", "b", "c"],
+    )
+    part = log.take([2, 1])
+    assert part.ids.tolist() == ["c", "b"]
+    assert part.losses.tolist() == [[0.3, 0.2]]
+    assert part.neighbours.tolist() == [[1, -1], [-1, 0]]
+    assert part.n_classes == 2
+    assert log.take(np.array([False, True, False])).ids.tolist() == ["b"]
+
+
+def test_the_arrays_cannot_be_written_to():
+    log, _ = synthetic_log(n_samples=8)
+    for view in (log, log.last(2), log.take([1, 2])):
+        with pytest.raises(ValueError, match="read-only"):
+            view.losses[0, 0] = 1.0
+
+
+@pytest.mark.parametrize(
+    ("columns", "error", "message"),
+    [
+        ({"labels": []}, ValueError, "at least one sample"),
+        ({"labels": [0.0, 1.0]}, TypeError, "`labels` must hold integers"),
+        ({"labels": [0, -1]}, ValueError, r"`labels` must lie in \[0, n_classes\)"),
+        ({"n_classes": 1}, ValueError, r"`labels` must lie in \[0, n_classes\) = \[0, 1\), got 1"),
+        (
+            {"losses": [0.1, 0.2]},
+            ValueError,
+            r"`losses` must have shape \(n_epochs, n_samples\) = \(2, 2\), got \(2,\)\. "
+            r"For a single epoch pass `losses\[None, :\]`",
+        ),
+        ({"losses": [[0.1]]}, ValueError, r"= \(1, 2\), got \(1, 1\)"),
+        ({"losses": [["a", "b"]]}, TypeError, "`losses` must hold real numbers"),
+        ({"predictions": [[0, 7]]}, ValueError, r"`predictions` must lie in \[-1, n_classes\)"),
+        ({"losses": [[0.1, 0.2]], "lr": [0.1, 0.2]}, ValueError, r"`lr` must have shape"),
+        ({"probabilities": [[0.5, 0.5]]}, ValueError, r"`probabilities` must have shape"),
+        ({"features": [[1.0], [np.nan]]}, ValueError, "`features` must be finite"),
+        ({"neighbours": [[1], [2]]}, ValueError, r"row positions in \[-1, n_samples\) = \[-1, 2\)"),
+        ({"neighbours": [[1], [1]]}, ValueError, "must not contain the sample itself"),
+        ({"losses": [[1, 2], [1, 2]], "epochs": [3, 3]}, ValueError, "`epochs` must increase"),
+        ({"ids": ["a", "a"]}, ValueError, "`ids` must be unique"),
+    ],
+)
+def test_bad_columns_are_refused_with_what_was_expected(columns, error, message):
+    with pytest.raises(error, match=message):
+        TrainingLog(**({"labels": [0, 1]} | columns))
+
+
+def test_non_finite_losses_are_kept_and_warned_of_once():
+    losses = np.ones((6, 4))
+    losses[4, 2] = np.nan
+    losses[5, 0] = np.inf
+    with pytest.warns(NonFiniteWarning, match="2 non-finite values, the first at epoch 4, ids 2"):
+        log = TrainingLog(labels=[0, 1, 0, 1], losses=losses)
+    assert np.isnan(log.losses[4, 2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        log.last(2).take([0, 1])
+    assert log.until(4).valid.all()
+    assert not log.valid[4, 2]
+    assert not log.valid[5, 0]
+
+
+def test_a_missing_prediction_is_not_a_valid_record():
+    log = TrainingLog(labels=[0, 1], predictions=[[0, -1]])
+    assert log.valid.tolist() == [[True, False]]
+
+
+def test_an_epoch_before_the_first_is_refused():
+    log = TrainingLog(labels=[0], losses=[[1.0], [2.0]], epochs=[5, 6])
+    assert log.until(6).n_epochs == 1
+    with pytest.raises(ValueError, match="No epoch before 5 in this log, which has epochs 5 to 6"):
+        log.until(5)
+    with pytest.raises(ValueError, match="`n_epochs` must be at least 1"):
+        log.last(0)
+
+
+def test_the_number_of_classes_is_the_given_one_or_that_of_the_probabilities():
+    assert TrainingLog(labels=[0, 1]).n_classes == 2
+    assert TrainingLog(labels=[0, 1], n_classes=7).n_classes == 7
+    assert TrainingLog(labels=[0, 1], probabilities=np.ones((1, 2, 5)) / 5).n_classes == 5
+
+
+def test_neighbours_come_from_the_columns_or_else_from_the_features():
+    log, _ = synthetic_log(n_samples=40)
+    assert np.array_equal(log.nearest(3), log.neighbours[:, :3])
+    searched = TrainingLog(labels=log.labels, features=log.features).nearest(8)
+    assert np.array_equal(searched, log.neighbours)
+    with pytest.raises(MissingEvidenceError, match="`neighbours` or `features`"):
+        TrainingLog(labels=[0, 1]).nearest(1)
