@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -101,6 +101,8 @@ class TrainingLog:
     confidences: FloatArray | None = None
     phases: npt.NDArray[np.str_] | None = None
     epochs: IntArray = None  # type: ignore[assignment]
+    # Neighbours found so far, by k; shared by all views with the same features.
+    _found: dict[int, IntArray] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         labels = integers("labels", self.labels)
@@ -154,7 +156,7 @@ class TrainingLog:
         return tuple(
             name
             for name in TrainingLog.__dataclass_fields__
-            if name not in ("n_classes", "epochs") and getattr(self, name) is not None
+            if name not in ("n_classes", "epochs", "_found") and getattr(self, name) is not None
         )
 
     @cached_property
@@ -206,7 +208,7 @@ class TrainingLog:
         """Return the `k` nearest neighbours of every sample, shape (n_samples, at most k).
 
         The first columns of `neighbours` where the log has them, else cosine neighbours of
-        `features`, which are searched for at every call: O(n_samples^2 n_features).
+        `features`, searched for once in this log and its views: O(n_samples^2 n_features).
 
         Raises
         ------
@@ -221,7 +223,9 @@ class TrainingLog:
                 f"{', '.join(self.columns)}. Record bank.record(ids, features=...), or pass either "
                 "to TrainingLog."
             )
-        return nearest_neighbours(self.features, k, "cosine")
+        if k not in self._found:
+            self._found[k] = read_only(nearest_neighbours(self.features, k, "cosine"))
+        return self._found[k]
 
     def _slice_epochs(self, start: int, stop: int) -> TrainingLog:
         changes: dict[str, AnyArray | None] = {}
@@ -243,6 +247,8 @@ class TrainingLog:
             if isinstance(values, np.ndarray):
                 values = read_only(values)
             object.__setattr__(view, name, values)
+        if "features" in changes:
+            object.__setattr__(view, "_found", {})
         return view
 
     def _epoch_text(self) -> str:
@@ -337,7 +343,7 @@ def _warn_non_finite(log: TrainingLog) -> None:
     epoch, ids = log.epochs[epochs[0]], log.ids[samples[epochs == epochs[0]]]
     warnings.warn(
         f"`losses` has {epochs.size} non-finite values, the first at epoch {epoch}, ids "
-        f"{first(ids)}. These samples are not selected. `log.until({epoch})` excludes them.",
+        f"{first(ids)}. These samples are not selected while a selector reads that epoch.",
         NonFiniteWarning,
         stacklevel=4,
     )

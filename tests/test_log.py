@@ -114,10 +114,22 @@ def test_the_number_of_classes_is_the_given_one_or_that_of_the_probabilities():
     assert TrainingLog(labels=[0, 1], probabilities=np.ones((1, 2, 5)) / 5).n_classes == 5
 
 
+def test_neighbours_are_searched_for_once_in_a_log_and_its_views(monkeypatch):
+    log, _ = synthetic_log(n_samples=40)
+    log = TrainingLog(labels=log.labels, losses=log.losses, features=log.features)
+    found = log.nearest(5)
+    monkeypatch.setattr("noisyselect.log.nearest_neighbours", None)
+    assert log.until(3).nearest(5) is found
+    with pytest.raises(TypeError):
+        log.take([0, 1, 2]).nearest(5)
+
+
 def test_neighbours_come_from_the_columns_or_else_from_the_features():
     log, _ = synthetic_log(n_samples=40)
     assert np.array_equal(log.nearest(3), log.neighbours[:, :3])
     searched = TrainingLog(labels=log.labels, features=log.features).nearest(8)
     assert np.array_equal(searched, log.neighbours)
+    shuffled = TrainingLog(labels=log.labels, features=log.features).take(range(39, -1, -1))
+    assert np.array_equal(shuffled.nearest(8), 39 - log.neighbours[::-1])
     with pytest.raises(MissingEvidenceError, match="`neighbours` or `features`"):
         TrainingLog(labels=[0, 1]).nearest(1)

@@ -58,6 +58,14 @@ def test_the_three_readings_of_equation_5(reading, expected):
     assert clean(4, adaptability=reading) == expected
 
 
+def test_the_printed_reading_needs_both_terms():
+    # Left at once, left later, left and came back: only the first differs at t + 1 and at t + tau.
+    predictions = [[0, 0, 0], [1, 0, 1], [1, 1, 0]]
+    log = TrainingLog(labels=[0] * 3, predictions=predictions, lr=[0.1, 0.01, 0.01], n_classes=2)
+    rule = PredictionStabilitySelector(window=2, adaptability="printed")
+    assert rule.select(log).clean.tolist() == [True, False, False]
+
+
 def test_the_score_is_the_share_of_steps_without_a_change():
     rule = PredictionStabilitySelector(window=2)
     constant = rule.select(log_until(4, [0.1] * 6))

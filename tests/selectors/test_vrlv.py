@@ -139,7 +139,13 @@ def test_large_losses_enter_the_core_only_after_a_change_of_the_rate():
     small = GMMSelector().select(log_a)
     after, _ = VRLVSelector(window=4).select_pair(log_a, log_b)
     before, _ = VRLVSelector(window=4, lr_change_epochs=0).select_pair(log_a, log_b)
-    assert ((after.reason == "core") & ~small.clean).any()
+    rescued = (after.reason == "core") & ~small.clean
+    assert rescued.any()
+    # A bare posterior would erase the labels of those rescued.
+    assert (after.trust[rescued] == 1).all()
+    assert (small.trust[rescued] < 0.5).all()
+    fill = after.reason == "fill"
+    assert np.array_equal(after.trust[fill], small.trust[fill])
     assert not ((before.reason == "core") & ~small.clean).any()
 
 

@@ -1,0 +1,218 @@
+"""Files that survive a kill and are verified when read: atomic writes, checksums, Parquet tables.
+
+What these files say is the business of `noisyselect.store`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from noisyselect.errors import DamagedRunError
+
+# The last member of a sealed object; everything before its comma is what it vouches for.
+_CHECKSUM = re.compile(rb',\s*"checksum"\s*:\s*"([0-9a-f]{64})"\s*\}\s*\Z')
+
+
+class Entry(NamedTuple):
+    """What one file must be: `path` below the root, `size` in bytes, `sha256` of its bytes.
+
+    `n_epochs` is the number of closed epochs when it was written, where that matters.
+    """
+
+    path: str
+    size: int
+    sha256: str
+    n_epochs: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the entry as it stands in a JSON file."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
+
+    @classmethod
+    def from_json(cls, item: Mapping[str, Any]) -> Entry:
+        """Return the entry that stands in a JSON file.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If it is none, or points out of the run directory.
+        """
+        path = PurePosixPath(item["path"])
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"path {item['path']!r} leads out of the directory")
+        n_epochs = item.get("n_epochs")
+        return cls(
+            path=str(path),
+            size=int(item["size"]),
+            sha256=str(item["sha256"]),
+            n_epochs=None if n_epochs is None else int(n_epochs),
+        )
+
+
+def write_file(root: Path, name: str, data: bytes) -> Entry:
+    """Write a file beside, flush it and rename it into place: it is there whole or not at all.
+
+    Raises
+    ------
+    OSError
+        If the disk is full or fails; then an earlier file of this name stands unharmed.
+    """
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.tmp")
+    try:
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        _flush_folders(root, path.parent)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
+    return Entry(path=name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+def _flush_folders(root: Path, folder: Path) -> None:
+    """Make new names below `root` outlive a power failure, as far as the system can."""
+    if os.name == "nt":  # no folder can be opened there
+        return
+    for level in (folder, *folder.parents):
+        descriptor = os.open(level, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if level == root:
+            return
+
+
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a file.
+
+    Raises
+    ------
+    DamagedRunError
+        If it is missing or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DamagedRunError(f"{path}: the file is missing.") from None
+    except OSError as error:
+        raise DamagedRunError(f"{path}: {error.strerror or error}.") from None
+
+
+def seal(content: Mapping[str, Any], indent: int | None = None) -> bytes:
+    """Return a JSON object with a checksum of itself as its last member.
+
+    NaN and infinity, which JSON lacks, become null.
+
+    Raises
+    ------
+    TypeError
+        If `content` holds what JSON cannot.
+    """
+    text = json.dumps(_plain(content), indent=indent, ensure_ascii=False, allow_nan=False)
+    body = text.removesuffix("}").rstrip().encode()
+    comma, end = (", ", "}") if indent is None else (",\n" + " " * indent, "\n}")
+    checksum = hashlib.sha256(body).hexdigest()
+    return body + f'{comma}"checksum": "{checksum}"{end}\n'.encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def unseal(data: bytes) -> dict[str, Any]:
+    """Return the JSON object that `seal` wrote, without its checksum.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON object or does not match its checksum.
+    """
+    found = _CHECKSUM.search(data)
+    if found is None:
+        raise ValueError("has no checksum at its end")
+    if hashlib.sha256(data[: found.start()]).hexdigest() != found[1].decode():
+        raise ValueError("does not match its checksum: it was altered or is incomplete")
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError):
+        raise ValueError("is not JSON") from None
+    if not isinstance(content, dict):
+        raise ValueError("is not a JSON object")
+    content.pop("checksum")
+    return content
+
+
+def to_parquet(columns: Mapping[str, Any], meanings: Mapping[str, str]) -> bytes:
+    """Return a Parquet file of these columns.
+
+    Parameters
+    ----------
+    columns : mapping of str to array
+        numpy of shape (n_rows,), or (n_rows, k) for fixed-size lists, or a pyarrow array.
+    meanings : mapping of str to str
+        Meaning and unit of each column, for the metadata of the schema.
+    """
+    table = pa.table({name: _arrow(values) for name, values in columns.items()})
+    table = table.replace_schema_metadata({name: meanings[name] for name in columns})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return bytes(sink.getvalue())
+
+
+def _arrow(values: Any) -> Any:
+    if isinstance(values, np.ndarray) and values.ndim == 2:
+        return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+    return pa.array(values) if isinstance(values, np.ndarray) else values
+
+
+def read_table(root: Path, entry: Entry, needed: Sequence[str]) -> Any:
+    """Return the pyarrow table of a Parquet file, once its bytes are found to be the right ones.
+
+    Raises
+    ------
+    DamagedRunError
+        If the file is missing, truncated, altered, no Parquet, or lacks a `needed` column.
+    """
+    path = root / entry.path
+    data = read_file(path)
+    if len(data) != entry.size:
+        raise DamagedRunError(f"{path}: has {len(data)} bytes instead of {entry.size}.")
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
+        raise DamagedRunError(f"{path}: does not match its checksum: it was altered.")
+    try:
+        table = pq.ParquetFile(pa.BufferReader(data)).read()
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DamagedRunError(f"{path}: cannot be read as Parquet: {reason}") from None
+    absent = [name for name in needed if name not in table.column_names]
+    if absent:
+        raise DamagedRunError(
+            f"{path}: lacks the column {', '.join(absent)}; it has {', '.join(table.column_names)}."
+        )
+    return table

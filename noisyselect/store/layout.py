@@ -1,0 +1,363 @@
+"""What the files of a run directory say: its header, samples, epoch lines and columns.
+
+The format is specified in ``docs/log-format.md``; `noisyselect.store` writes and opens it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from noisyselect.arrays import AnyArray, IntArray, check_classes, sample_ids
+from noisyselect.errors import DamagedRunError
+from noisyselect.store.files import Entry, read_file, read_table, seal, unseal
+
+_FORMAT = "noisyselect-run"
+_VERSION = 1
+
+# Meaning and unit of each column; it travels in the schema of every file.
+MEANINGS = {
+    "id": "sample id, unique; the key that joins all files",
+    "label": "given label, possibly wrong; class index",
+    "true_label": "true label; class index",
+    "loss": "cross-entropy of the given label, in nats; NaN where none was recorded",
+    "prediction": "predicted class; class index, -1 where none was recorded",
+    "confidence": "probability of the predicted class, in [0, 1]; NaN where none was recorded",
+    "feature": "representation of the sample; no unit",
+    "probability": "softmax output, one entry per class, in [0, 1]",
+    "neighbours": "ids of the nearest neighbours, nearest first; null where there are fewer",
+}
+
+# Columns of dynamics: name in a TrainingLog, and what stands where nothing was recorded.
+DYNAMICS: dict[str, tuple[str, float]] = {
+    "loss": ("losses", np.nan),
+    "prediction": ("predictions", -1),
+    "confidence": ("confidences", np.nan),
+}
+
+_NETWORK_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class Header(NamedTuple):
+    """What ``run.json`` says."""
+
+    n_classes: int
+    class_names: tuple[str, ...] | None
+    networks: tuple[str, ...]
+    settings: dict[str, Any]
+    versions: dict[str, Any]
+    files: dict[str, Entry]
+
+    def sealed(self) -> bytes:
+        """Return the bytes of ``run.json``."""
+        content = {"format": _FORMAT, "version": _VERSION} | self._asdict()
+        content["files"] = [entry.as_json() for entry in self.files.values()]
+        return seal(content, indent=2)
+
+
+def read_header(root: Path) -> Header:
+    """Return what ``run.json`` says.
+
+    Raises
+    ------
+    DamagedRunError
+        If it is missing, damaged, foreign or of another version.
+    """
+    where = root / "run.json"
+    if not where.exists():
+        raise DamagedRunError(f"{root}: is not a run directory, it has no run.json.")
+    data = read_file(where)
+    _check_version(where, data)
+    try:
+        content = unseal(data)
+        n_classes = int(content["n_classes"])
+        names = content["class_names"]
+        networks = check_networks(content["networks"])
+        files = [Entry.from_json(item) for item in content["files"]]
+        if names is not None and len(names) != n_classes:
+            raise ValueError(f"names {len(names)} of {n_classes} classes")
+        return Header(
+            n_classes=n_classes,
+            class_names=None if names is None else tuple(str(name) for name in names),
+            networks=networks,
+            settings=dict(content["settings"]),
+            versions=dict(content["versions"]),
+            files={entry.path: entry for entry in files},
+        )
+    except KeyError as error:
+        raise DamagedRunError(f"{where}: lacks {error}.") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise DamagedRunError(f"{where}: {error}.") from None
+
+
+def _check_version(where: Path, data: bytes) -> None:
+    """Refuse what is no run or of another version, before its checksum, which may differ."""
+    try:
+        claim = json.loads(data)
+    except (ValueError, RecursionError):
+        return  # damaged, which the checksum tells
+    if not isinstance(claim, dict) or claim.get("format") != _FORMAT:
+        raise DamagedRunError(f"{where}: is not the run.json of a noisyselect run.")
+    if claim.get("version") != _VERSION:
+        raise DamagedRunError(
+            f"{where}: is of format version {claim.get('version')!r}, this noisyselect reads "
+            f"{_VERSION}. Install the noisyselect that wrote it."
+        )
+
+
+def check_networks(networks: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of the networks, which become parts of paths.
+
+    Raises
+    ------
+    ValueError
+        If a name has other characters or occurs twice, or there is none.
+    """
+    names = tuple(networks)
+    if not names or len(set(names)) < len(names) or not all(map(_NETWORK_NAME.fullmatch, names)):
+        raise ValueError(
+            f"`networks` must be different names of letters, digits, - and _, got {names!r}"
+        )
+    return names
+
+
+class Line(NamedTuple):
+    """One line of ``epochs.jsonl``: what it says and the files it vouches for."""
+
+    text: dict[str, Any]
+    files: list[Entry]
+
+
+class Lines(NamedTuple):
+    """The terminated lines of ``epochs.jsonl``, parsed up to the first damaged one."""
+
+    raw: list[bytes]
+    good: list[Line]
+    damage: DamagedRunError | None
+
+    @property
+    def n_lines(self) -> int:
+        """Number of lines, damaged ones included."""
+        return len(self.raw)
+
+    @property
+    def n_bytes(self) -> int:
+        """Length of the file without an unterminated last line."""
+        return sum(map(len, self.raw))
+
+    def until(self, epoch: int) -> list[Line]:
+        """Return the lines of the epochs before `epoch`.
+
+        Raises
+        ------
+        DamagedRunError
+            If one of them is damaged.
+        """
+        if epoch > len(self.good) and self.damage is not None:
+            raise self.damage
+        return self.good[:epoch]
+
+
+def read_lines(root: Path) -> Lines:
+    """Return the lines of ``epochs.jsonl``; a damaged one is reported when it is asked for.
+
+    Raises
+    ------
+    DamagedRunError
+        If the file is missing.
+    """
+    where = root / "epochs.jsonl"
+    # Whatever follows the last newline was being written when the writer was killed.
+    raw = [line + b"\n" for line in read_file(where).split(b"\n")[:-1]]
+    good: list[Line] = []
+    for epoch, line in enumerate(raw):
+        try:
+            good.append(parse_line(epoch, line))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = f"lacks {error}" if isinstance(error, KeyError) else error
+            damage = DamagedRunError(
+                f"{where}: line {epoch + 1} {reason}. {readable_before(epoch)}"
+            )
+            return Lines(raw, good, damage)
+    return Lines(raw, good, None)
+
+
+def parse_line(epoch: int, line: bytes) -> Line:
+    """Return what the line of this epoch says.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError, AttributeError
+        If it is damaged or the line of another epoch.
+    """
+    text = unseal(line)
+    if text["epoch"] != epoch:
+        raise ValueError(f"is of epoch {text['epoch']!r} instead of {epoch}: lines are missing")
+    text["lr"] = None if text["lr"] is None else float(text["lr"])
+    text["phase"] = str(text["phase"])
+    text["metrics"] = dict(text["metrics"])
+    return Line(text, [Entry.from_json(item) for item in text.pop("files")])
+
+
+def readable_before(epoch: int) -> str:
+    """Return the way out of a damaged epoch, as a sentence."""
+    if epoch == 0:
+        return "It is the first epoch: nothing before it can be read."
+    return f"The epochs before it can be read: log(until={epoch})."
+
+
+class Samples(NamedTuple):
+    """The ids and given labels of ``samples.parquet``, in its order."""
+
+    ids: AnyArray
+    labels: IntArray
+    keys: Any  # the ids as a pyarrow array
+
+
+def read_samples(root: Path, header: Header) -> Samples:
+    """Return the ids and labels of the run.
+
+    Raises
+    ------
+    DamagedRunError
+        If the file is missing, damaged or makes no sense.
+    """
+    where = root / "samples.parquet"
+    table = read_table(root, _entry(root, header, "samples.parquet"), ["id", "label"])
+    keys = table["id"].combine_chunks()
+    if keys.null_count or not _is_key(keys.type):
+        raise DamagedRunError(f"{where}: `id` must hold integers or strings without null.")
+    try:
+        ids = keys.to_numpy(zero_copy_only=False)
+        ids = sample_ids(ids.astype(np.str_) if ids.dtype == object else ids, len(ids))
+    except ValueError as error:
+        raise DamagedRunError(f"{where}: {error}") from None
+    labels = checked_classes(
+        where, "label", number_column(where, table, "label", -1), header.n_classes, 0
+    )
+    if not labels.size:
+        raise DamagedRunError(f"{where}: has no samples.")
+    return Samples(ids, labels, keys)
+
+
+def _is_key(kind: Any) -> bool:
+    checks = (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string)
+    return any(check(kind) for check in checks)
+
+
+def _entry(root: Path, header: Header, name: str) -> Entry:
+    if name not in header.files:
+        raise DamagedRunError(f"{root / 'run.json'}: does not list {name}.")
+    return header.files[name]
+
+
+def number_column(where: Path, table: Any, column: str, missing: float) -> AnyArray:
+    """Return a column of floats, where `missing` is NaN, or of integers; null becomes `missing`.
+
+    Raises
+    ------
+    DamagedRunError
+        If it holds something else.
+    """
+    values = table[column].combine_chunks()
+    real = bool(np.isnan(missing))
+    if not (pa.types.is_floating if real else pa.types.is_integer)(values.type):
+        kind = "floats" if real else "integers"
+        raise DamagedRunError(f"{where}: `{column}` must hold {kind}, got {values.type}.")
+    if not real:
+        # Unsigned integers could not hold -1; those beyond int64 are no classes either way.
+        values = values.cast(pa.int64(), safe=False).fill_null(int(missing))
+    array: AnyArray = values.to_numpy(zero_copy_only=False)
+    return array
+
+
+def in_sample_order(samples: Samples, rows: IntArray, values: AnyArray, missing: float) -> AnyArray:
+    """Return one value per sample, `values` at their `rows` and `missing` elsewhere."""
+    spread = np.full(samples.ids.size, missing, dtype=values.dtype)
+    spread[rows] = values
+    return spread
+
+
+def list_column(where: Path, table: Any, column: str) -> tuple[Any, int]:
+    """Return the entries of a column of lists in one row, and the length of each list.
+
+    Raises
+    ------
+    DamagedRunError
+        If it holds no lists, or lists of several lengths.
+    """
+    lists = table[column].combine_chunks()
+    if not (pa.types.is_fixed_size_list(lists.type) or pa.types.is_list(lists.type)):
+        raise DamagedRunError(f"{where}: `{column}` must hold lists, got {lists.type}.")
+    lengths = pc.list_value_length(lists).unique().to_pylist()
+    if len(lengths) != 1 or not lengths[0]:
+        raise DamagedRunError(f"{where}: `{column}` must hold lists of one length, without null.")
+    return lists.flatten(), lengths[0]
+
+
+def checked_classes(
+    where: Path, column: str, values: AnyArray, n_classes: int, lowest: int
+) -> npt.NDArray[np.int64]:
+    """Return `values`, all of which lie in [`lowest`, `n_classes`).
+
+    Raises
+    ------
+    DamagedRunError
+        If one does not.
+    """
+    try:
+        check_classes(column, values, n_classes, lowest)
+    except ValueError as error:
+        raise DamagedRunError(f"{where}: {error}") from None
+    return values
+
+
+def sample_rows(
+    samples: Samples, where: Path, table: Any, complete: bool = False
+) -> npt.NDArray[np.intp]:
+    """Return the row in ``samples.parquet`` of each row of `table`.
+
+    Raises
+    ------
+    DamagedRunError
+        If an id is unknown or occurs twice or, with `complete`, a sample is absent.
+    """
+    keys = table["id"].combine_chunks()
+    if complete and len(keys) < samples.ids.size:
+        lacking = samples.ids.size - len(keys)
+        raise DamagedRunError(f"{where}: lacks {lacking} of {samples.ids.size} samples.")
+    if keys.equals(samples.keys):  # the common case, without the hash table
+        return np.arange(samples.ids.size)
+    try:
+        found = pc.index_in(keys.cast(samples.keys.type), value_set=samples.keys)
+    except pa.ArrowException:
+        raise DamagedRunError(
+            f"{where}: `id` must hold {samples.keys.type} as in samples.parquet, got {keys.type}."
+        ) from None
+    if found.null_count:
+        unknown = keys.filter(found.is_null()).to_pylist()
+        raise DamagedRunError(
+            f"{where}: {len(unknown)} ids are not in samples.parquet, the first {unknown[0]!r}."
+        )
+    rows: npt.NDArray[np.intp] = found.to_numpy().astype(np.intp)
+    if np.unique(rows).size < rows.size:
+        raise DamagedRunError(f"{where}: holds an id more than once.")
+    return rows
+
+
+def features_path(network: str) -> str:
+    """Return where the features of a network lie."""
+    return f"features/network={network}/part-00000.parquet"
+
+
+def probabilities_path(network: str, epoch: int) -> str:
+    """Return where the probabilities of an epoch lie."""
+    return f"probabilities/network={network}/epoch={epoch:04d}/part-00000.parquet"

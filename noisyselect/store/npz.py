@@ -1,0 +1,119 @@
+"""Bring a training log saved as npz into a run directory."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from noisyselect.arrays import (
+    AnyArray,
+    check_shape,
+)
+from noisyselect.store.run import Run, open_run
+from noisyselect.store.writer import RunWriter
+
+
+def import_npz(source: str | os.PathLike[str], out: str | os.PathLike[str]) -> Run:
+    """Bring a training log of two networks, saved as npz, into a new run directory.
+
+    Parameters
+    ----------
+    source : path
+        An npz file with the arrays ``loss``, ``pred`` and ``conf`` of shape (n_epochs, n_networks,
+        n_samples), ``lr`` (n_epochs,) and ``label`` (n_samples,); and where known ``true``
+        (n_samples,), and of network i in the last epoch ``feat<i>`` (n_samples, n_features) and
+        ``prob<i>`` (n_samples, n_classes). Networks are named a, b, ... Nothing is unpickled.
+    out : path
+        Must not exist, or be an empty directory.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    ValueError
+        If the file is no such log.
+    FileExistsError
+        If something is at `out` already.
+    """
+    arrays = _read_npz(Path(source))
+    check_shape("loss", arrays["loss"], dict.fromkeys(("n_epochs", "n_networks", "n_samples")))
+    n_epochs, n_networks, _ = arrays["loss"].shape
+    networks = [chr(ord("a") + i) for i in range(n_networks)]
+    n_classes = 1 + max(
+        int(arrays[name].max()) for name in ("label", "true", "pred") if name in arrays
+    )
+    _check_npz(arrays, n_classes)
+    writer = RunWriter.create(
+        out,
+        arrays["label"],
+        n_classes=n_classes,
+        true_labels=arrays.get("true"),
+        networks=networks,
+        settings={"imported_from": Path(source).name},
+    )
+    for epoch in range(n_epochs):
+        dynamics = {
+            network: {
+                "losses": arrays["loss"][epoch, i],
+                "predictions": arrays["pred"][epoch, i],
+                "confidences": arrays["conf"][epoch, i],
+            }
+            for i, network in enumerate(networks)
+        }
+        writer.write_epoch(dynamics, lr=float(arrays["lr"][epoch]))
+    for i, network in enumerate(networks):
+        if f"feat{i}" in arrays:
+            writer.write_features(network, arrays[f"feat{i}"])
+        if f"prob{i}" in arrays:
+            writer.write_probabilities(network, n_epochs - 1, arrays[f"prob{i}"])
+    return open_run(out)
+
+
+_NPZ_KINDS = {"loss": "f", "pred": "iu", "conf": "f", "lr": "f", "label": "iu", "true": "iu"}
+
+
+def _read_npz(source: Path) -> dict[str, AnyArray]:
+    try:
+        with source.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (ValueError, EOFError, AttributeError, TypeError, BadZipFile, zlib.error):
+        raise ValueError(
+            f"{source}: is not an npz file of plain arrays, or is damaged. Nothing is unpickled."
+        ) from None
+    absent = [name for name in ("loss", "pred", "conf", "lr", "label") if name not in arrays]
+    if absent:
+        raise ValueError(
+            f"{source}: a training log has loss, pred, conf, lr and label; this file lacks "
+            f"{', '.join(absent)}."
+        )
+    for name, kinds in _NPZ_KINDS.items():
+        if name in arrays and arrays[name].dtype.kind not in kinds:
+            wanted = "floats" if kinds == "f" else "integers"
+            raise ValueError(f"{source}: {name} must hold {wanted}, got {arrays[name].dtype}.")
+    return arrays
+
+
+def _check_npz(arrays: Mapping[str, AnyArray], n_classes: int) -> None:
+    """Refuse what does not fit together before anything is written."""
+    n_epochs, n_networks, n_samples = arrays["loss"].shape
+    sample = {"n_samples": n_samples}
+    expected: dict[str, Mapping[str, int | None]] = {
+        "pred": {"n_epochs": n_epochs, "n_networks": n_networks} | sample,
+        "conf": {"n_epochs": n_epochs, "n_networks": n_networks} | sample,
+        "lr": {"n_epochs": n_epochs},
+        "label": sample,
+        "true": sample,
+    }
+    for i in range(n_networks):
+        expected[f"feat{i}"] = sample | {"n_features": None}
+        expected[f"prob{i}"] = sample | {"n_classes": n_classes}
+    for name, shape in expected.items():
+        if name in arrays:
+            check_shape(name, arrays[name], shape)
