@@ -7,18 +7,15 @@ author = "The noisyselect developers"
 release = noisyselect.__version__
 extensions = [
     "myst_parser",
+    "numpydoc",  # its references may have the same number in every docstring
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
-    "sphinx.ext.napoleon",
 ]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "noisyselect"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
-napoleon_google_docstring = False
-napoleon_use_rtype = False
+numpydoc_show_class_members = False
 myst_heading_anchors = 3
 myst_enable_extensions = ["dollarmath"]
-# Labels of references in docstrings repeat from class to class.
-suppress_warnings = ["ref.citation"]

@@ -191,6 +191,18 @@ def test_probabilities_give_predictions_and_confidences_and_only_the_last_are_ke
     assert log.probabilities[:, 0, 0] == pytest.approx([0.7, 0.8])
 
 
+def test_the_latest_features_stay_until_newer_ones_are_recorded():
+    bank = MemoryBank([0, 1])
+    bank.record([0, 1], losses=[1, 2], features=[[1.0], [2.0]])
+    bank.end_epoch()
+    bank.record([0, 1], losses=[1, 2])
+    bank.end_epoch()
+    assert bank.log().features.tolist() == [[1], [2]]
+    bank.record([0, 1], losses=[1, 2], features=[[3.0], [4.0]])
+    bank.end_epoch()
+    assert bank.log().features.tolist() == [[3], [4]]
+
+
 def test_columns_that_some_epochs_lack_are_not_in_the_log():
     bank = MemoryBank([0, 1])
     bank.record([0, 1], losses=[1, 2])

@@ -36,14 +36,12 @@ def nearest_neighbours(
 
     if k < 1:
         raise ValueError(f"`k` must be at least 1 neighbour, got {k!r}.")
-    # A copy: normalising must not touch the caller's array.
-    rows = np.array(features, dtype=np.float32, order="C")
-    n_samples = len(rows)
+    n_samples = len(features)
+    # Distances are computed as |a|^2 - 2ab + |b|^2; a common offset would only cost digits.
+    offset = features.mean(axis=0, dtype=np.float64) if metric == "euclidean" else 0
+    rows = np.ascontiguousarray(features - offset, dtype=np.float32)
     if metric == "cosine":
         faiss.normalize_L2(rows)
-    else:
-        # Distances are computed as |a|^2 - 2ab + |b|^2; a common offset would only cost digits.
-        rows -= rows.mean(axis=0)
     index = faiss.IndexFlatL2(rows.shape[1])
     index.add(rows)
     _, found = index.search(rows, min(k + 1, n_samples))

@@ -7,8 +7,7 @@ from imblearn.utils.estimator_checks import estimator_checks_generator
 from scipy import sparse
 from sklearn.datasets import make_blobs
 
-from noisyselect import ENNCleaner, KNNMixupOversampler
-
+from noisyselect import ENNCleaner, KNNMixupOversampler, Selection, TrainingLog
 
 CHECKS = [
     pytest.param(
@@ -113,3 +112,57 @@ def test_a_sparse_matrix_of_two_rows_has_one_neighbour_each():
     sampler = ENNCleaner(n_neighbors=3)
     sampler.fit_resample(X, [0, 1])
     assert sampler.sample_indices_.size == 0
+
+
+# --- On training logs ---
+
+
+def small_log():
+    """Six samples on a line: three of class 0, two of class 1, and a wrong label among class 0."""
+    return TrainingLog(
+        labels=[0, 0, 0, 1, 1, 1],
+        losses=[[0.1] * 6],
+        neighbours=[[1, 2], [0, 2], [1, 0], [4, 5], [3, 2], [0, 1]],
+    )
+
+
+def test_a_label_stays_when_more_than_half_of_the_neighbours_share_it():
+    selection = ENNCleaner(n_neighbors=2).select(small_log())
+    assert selection.clean.tolist() == [True, True, True, True, False, False]
+    assert selection.score.tolist() == [1, 1, 1, 1, 0.5, 0]
+    assert selection.reason[-1] == "neighbours disagree"
+    one = ENNCleaner(n_neighbors=1).select(small_log())
+    assert one.clean.tolist() == [True, True, True, True, True, False]
+
+
+def test_a_sample_without_neighbours_is_kept_with_score_one_half():
+    log = TrainingLog(labels=[0, 1, 1], neighbours=[[-1, -1], [2, -1], [1, 0]])
+    selection = ENNCleaner().select(log)
+    assert selection.clean.tolist() == [True, True, False]
+    assert selection.score.tolist() == [0.5, 1, 0.5]
+
+
+def test_oversampling_fills_every_class_up_to_the_largest_with_unlabelled_partners():
+    log = small_log()
+    selection = Selection(clean=[True, True, True, True, False, False])
+    filled = KNNMixupOversampler(n_neighbors=2, random_state=0).oversample(selection, log)
+    recipes = filled.synthetic
+    # Class 1 has one sample, 3, and is short of two; its neighbours 4 and 5 are unlabelled.
+    assert recipes.anchors.tolist() == [3, 3]
+    assert sorted(recipes.partners) == [4, 5]
+    assert recipes.labels.tolist() == [1, 1]
+    assert np.array_equal(filled.clean, selection.clean)
+
+
+def test_oversampling_makes_nothing_where_there_is_nothing_to_mix_with():
+    log = small_log()
+    everything = Selection(clean=np.ones(6, dtype=bool))
+    assert len(KNNMixupOversampler().oversample(everything, log).synthetic) == 0
+    nothing = Selection(clean=np.zeros(6, dtype=bool))
+    assert len(KNNMixupOversampler().oversample(nothing, log).synthetic) == 0
+
+
+def test_oversampling_a_selection_of_other_samples_is_refused():
+    other = Selection(clean=np.ones(6, dtype=bool), ids=np.arange(6) + 1)
+    with pytest.raises(ValueError, match="over the samples of `log` in the same order"):
+        KNNMixupOversampler().oversample(other, small_log())

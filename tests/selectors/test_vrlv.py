@@ -224,8 +224,8 @@ def test_a_surplus_is_edited_and_a_shortage_is_mixed():
 
 def test_a_short_class_is_filled_with_mixtures_and_the_weights_count_them():
     log_a, log_b = hand_logs()
-    # At rho = 1/2 V_c is {0, 1, 2, 3} and the quotas are floor(0.5 * 8 / 2) = 2: class 1 has sample 3
-    # and no candidate. The neighbours 4 and 6 of 3 lie in the complement of V_c; one mixture is
+    # At rho = 1/2 V_c is {0, 1, 2, 3} and the quotas are floor(0.5 * 8 / 2) = 2: class 1 has
+    # sample 3 and no candidate. Its neighbours 4 and 6 lie in the complement of V_c; one mixture is
     # made, of 3 and its nearest partner 4.
     a, _ = VRLVSelector(window=2, clean_rate=0.5).select_pair(log_a, log_b)
     assert a.labelled.tolist() == [0, 2, 3]

@@ -1,0 +1,265 @@
+"""One epoch of training: cross-entropy on all samples, or MixMatch on a selection."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from noisyselect.torch.augment import crop_and_flip
+from noisyselect.torch.data import Pixels, SelectedImages
+from noisyselect.torch.losses import (
+    negative_entropy,
+    prior_divergence,
+    soft_cross_entropy,
+    squared_error,
+)
+from noisyselect.torch.settings import Settings
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Where one network's epoch gets its random numbers from: all of them, and nowhere else.
+
+    They follow from the run's seed, the epoch and the network alone. So a resumed epoch draws what
+    the unbroken run drew, and methods with one seed see their samples in one order.
+
+    Parameters
+    ----------
+    order : torch.Generator
+        On the CPU, for the order of the samples.
+    pixels : torch.Generator
+        On the device of the images, for augmentation and mixup partners.
+    shares : numpy.random.Generator
+        For mixing shares.
+    """
+
+    order: torch.Generator
+    pixels: torch.Generator
+    shares: np.random.Generator
+
+    @classmethod
+    def of(cls, seed: int, epoch: int, network: int, device: torch.device) -> Draws:
+        """Return the draws of a network's epoch."""
+        states = np.random.SeedSequence([seed, epoch, network]).generate_state(3, np.uint64)
+        order, pixels, shares = (int(state >> np.uint64(1)) for state in states)
+        return cls(
+            torch.Generator().manual_seed(order),
+            torch.Generator(device).manual_seed(pixels),
+            np.random.default_rng(shares),
+        )
+
+
+def shuffled_batches(n: int, batch_size: int, draws: Draws) -> tuple[Tensor, ...]:
+    """Return the rows 0..n-1 in random order, in as few batches as `batch_size` allows.
+
+    Their sizes differ by one at most, so that no last batch is too small to be normalised.
+    """
+    order = torch.randperm(n, generator=draws.order).to(draws.pixels.device, non_blocking=True)
+    return order.tensor_split(math.ceil(n / batch_size))
+
+
+def endless_batches(n: int, batch_size: int, draws: Draws) -> Iterator[Tensor]:
+    """Yield batches of rows 0..n-1, in a new random order whenever all have been used.
+
+    No batch is larger than n: with fewer rows than `batch_size` each batch is all of them.
+    """
+    while True:
+        yield from shuffled_batches(n, batch_size, draws)
+
+
+def warm_up_epoch(
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    pixels: Pixels,
+    labels: Tensor,
+    settings: Settings,
+    draws: Draws,
+    penalise: bool,
+) -> Tensor:
+    """Train one epoch by cross-entropy on all samples and return the loss of each step, in nats.
+
+    Parameters
+    ----------
+    network, optimiser
+        Both are changed.
+    pixels : Pixels
+    labels : Tensor of int64, shape (n_samples,)
+        Given labels.
+    settings : Settings
+    draws : Draws
+    penalise : bool
+        Whether to add the negative entropy.
+
+    Returns
+    -------
+    Tensor of shape (n_steps,)
+        On the device: reading it is left to the caller, once per epoch.
+    """
+    network.train()
+    batches = shuffled_batches(len(labels), 2 * settings.batch_size, draws)
+    losses = torch.empty(len(batches), device=labels.device)
+    for step, rows in enumerate(batches):
+        images = pixels.raw(rows)
+        if settings.augment:
+            images = crop_and_flip(images, draws.pixels)
+        logits = network(pixels.normalise(images))
+        loss = functional.cross_entropy(logits, labels[rows])
+        if penalise:
+            loss = loss + negative_entropy(logits)
+        _step(optimiser, loss)
+        losses[step] = loss.detach()
+    return losses
+
+
+def mixmatch_epoch(
+    network: nn.Module,
+    peer: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    pixels: Pixels,
+    labelled: SelectedImages,
+    unlabelled: Tensor,
+    class_weights: Tensor | None,
+    lambda_u: float,
+    settings: Settings,
+    draws: Draws,
+) -> Tensor:
+    r"""Train one epoch of MixMatch as in DivideMix and return the loss of each step.
+
+    Parameters
+    ----------
+    network, optimiser
+        Both are changed.
+    peer : torch.nn.Module
+        The other network, which takes part in guessing.
+    pixels : Pixels
+    labelled : SelectedImages
+        Decides the length of the epoch: each of its rows is used once.
+    unlabelled : Tensor of int64, shape (n_unlabelled,)
+        Rows of `pixels` to be used without their label, over and over where they are fewer than the
+        labelled ones. Where there are none, each step is on labelled images alone.
+    class_weights : Tensor of shape (n_classes,), optional
+        For the labelled half of the loss.
+    lambda_u : float >= 0
+        Weight of the unlabelled half.
+    settings : Settings
+    draws : Draws
+
+    Returns
+    -------
+    Tensor of shape (n_steps,)
+
+    Notes
+    -----
+    A step, of DivideMix's Algorithm 1: refine labels, guess labels, mix all images with one share,
+    and descend on Eq. 11 of VRLVMix,
+
+    .. math:: L = L_x + \lambda_u L_u + \lambda_r \sum_c \pi_c \log(\pi_c / \bar p_c).
+
+    Departure: the network's own guesses, on labelled and unlabelled images, come from one forward
+    pass (there four), as training-mode batch normalisation over one batch. Without augmentation
+    both views of an image would be the same, so there is only one.
+    """
+    network.train()
+    peer.eval()
+    batches = shuffled_batches(len(labelled), settings.batch_size, draws)
+    losses = torch.empty(len(batches), device=pixels.device)
+    others = endless_batches(len(unlabelled), settings.batch_size, draws)
+    for step, rows in enumerate(batches):
+        x, labels, trust = labelled[rows]
+        u = pixels.raw(unlabelled[next(others)] if len(unlabelled) else unlabelled).to(x.dtype)
+        images, targets, n_labelled = _images_and_targets(
+            network, peer, pixels, (x, labels, trust), u, settings, draws
+        )
+        share = float(draws.shares.beta(settings.alpha, settings.alpha))
+        mixed_images, mixed_targets = mix(images, targets, max(share, 1 - share), draws.pixels)
+        logits = network(mixed_images)
+        loss = soft_cross_entropy(logits[:n_labelled], mixed_targets[:n_labelled], class_weights)
+        if len(u) and lambda_u:
+            unlabelled_loss = squared_error(logits[n_labelled:], mixed_targets[n_labelled:])
+            loss = loss + lambda_u * unlabelled_loss
+        loss = loss + settings.lambda_r * prior_divergence(logits)
+        _step(optimiser, loss)
+        losses[step] = loss.detach()
+    return losses
+
+
+@torch.no_grad()
+def _images_and_targets(
+    network: nn.Module,
+    peer: nn.Module,
+    pixels: Pixels,
+    labelled: tuple[Tensor, Tensor, Tensor],
+    u: Tensor,
+    settings: Settings,
+    draws: Draws,
+) -> tuple[Tensor, Tensor, int]:
+    """Return all views (labelled, then unlabelled), their targets, and how many are labelled."""
+    x, labels, trust = labelled
+    views = 2 if settings.augment else 1
+    images = torch.cat([x] * views + [u] * views)
+    if settings.augment:
+        images = crop_and_flip(images, draws.pixels)
+    images = pixels.normalise(images)
+    n_labelled = views * len(x)
+
+    own = network(images).softmax(dim=1)
+    own_x, own_u = own[:n_labelled], own[n_labelled:]
+    mean_x = own_x.view(views, len(x), -1).mean(dim=0)
+    refined = refine_labels(functional.one_hot(labels, own.shape[1]).to(own.dtype), trust, mean_x)
+    targets = sharpen(refined, settings.temperature).repeat(views, 1)
+    if len(u):
+        others_u = peer(images[n_labelled:]).softmax(dim=1)
+        guess = ((own_u + others_u) / 2).view(views, len(u), -1).mean(dim=0)
+        guessed = sharpen(guess, settings.temperature).repeat(views, 1)
+        targets = torch.cat([targets, guessed])
+    return images, targets, n_labelled
+
+
+def refine_labels(labels: Tensor, trust: Tensor, predictions: Tensor) -> Tensor:
+    r"""Return :math:`w y + (1 - w) p`.
+
+    Parameters
+    ----------
+    labels, predictions : Tensor of shape (batch, n_classes)
+        Rows sum to 1.
+    trust : Tensor of shape (batch,)
+        :math:`w`, in [0, 1].
+    """
+    return torch.lerp(predictions, labels, trust[:, None])
+
+
+def sharpen(probabilities: Tensor, temperature: float) -> Tensor:
+    """Return ``p ** (1 / temperature)``, rows summing to 1 again.
+
+    Parameters
+    ----------
+    probabilities : Tensor of shape (batch, n_classes)
+    temperature : float > 0
+    """
+    # By the largest first: a power of many small numbers may underflow to a row of zeros.
+    relative = probabilities / probabilities.amax(dim=1, keepdim=True)
+    powers = relative ** (1 / temperature)
+    return powers / powers.sum(dim=1, keepdim=True)
+
+
+def mix(
+    images: Tensor, targets: Tensor, share: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Mix every row with that of a random permutation; one `share`, of the first, for all."""
+    partner = torch.randperm(len(images), generator=generator, device=images.device)
+    return (
+        torch.lerp(images[partner], images, share),
+        torch.lerp(targets[partner], targets, share),
+    )
+
+
+def _step(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimiser.step()

@@ -1,0 +1,100 @@
+"""The small network of the trainer, and the features that any network has."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class SmallCNN(nn.Module):
+    """Three convolutions and a hidden layer: logits of images of 8x8 pixels and more.
+
+    Parameters
+    ----------
+    in_channels : int
+        1 for grey images, 3 for colour.
+    n_classes : int
+    width : int, default=32
+        Channels of the first convolution; the others have 2 and 4 times as many.
+    n_hidden : int, default=256
+        Units of the hidden layer, whose output is the features.
+
+    Notes
+    -----
+    The last maps are averaged to 2x2 and not to one number each: what a network sees of position
+    helps it memorise wrong labels, and a network that cannot memorise needs no selection.
+
+    Examples
+    --------
+    >>> import torch
+    >>> SmallCNN(1, 10)(torch.zeros(5, 1, 8, 8)).shape
+    torch.Size([5, 10])
+    """
+
+    def __init__(
+        self, in_channels: int, n_classes: int, width: int = 32, n_hidden: int = 256
+    ) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(
+            # Pooled first, the costly maps are normalised and rectified at a quarter of the size.
+            nn.Conv2d(in_channels, width, 3, padding=1, bias=False),
+            nn.MaxPool2d(2),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, 2 * width, 3, padding=1, bias=False),
+            nn.MaxPool2d(2),
+            nn.BatchNorm2d(2 * width),
+            nn.ReLU(),
+            nn.Conv2d(2 * width, 4 * width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(4 * width),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+        )
+        self.hidden = nn.Sequential(nn.Linear(16 * width, n_hidden), nn.ReLU())
+        self.classifier = nn.Linear(n_hidden, n_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits of shape (batch, n_classes) of images of shape (batch, channels, h, w)."""
+        logits: Tensor = self.classifier(self.hidden(self.convolutions(images)))
+        return logits
+
+
+def penultimate(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logits of `images` and what the network's last linear layer was given.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Any network whose last registered ``nn.Linear`` is its classifier.
+    images : Tensor of shape (batch, channels, height, width)
+
+    Returns
+    -------
+    logits : Tensor of shape (batch, n_classes)
+    features : Tensor of shape (batch, n_features)
+
+    Raises
+    ------
+    TypeError
+        If the network has no linear layer.
+
+    Examples
+    --------
+    >>> import torch
+    >>> _, features = penultimate(SmallCNN(1, 10, n_hidden=64), torch.zeros(5, 1, 8, 8))
+    >>> features.shape
+    torch.Size([5, 64])
+    """
+    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise TypeError(
+            f"Features are what the last nn.Linear is given, but {type(network).__name__} has no "
+            "nn.Linear. Let its classifier be one, or pass `neighbours` to `train`."
+        )
+    seen: list[Tensor] = []
+    hook = linear[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    try:
+        logits: Tensor = network(images)
+    finally:
+        hook.remove()
+    return logits, seen[-1].flatten(1)

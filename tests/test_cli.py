@@ -1,0 +1,232 @@
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import noisyselect
+from noisyselect.bench import named_selectors
+from noisyselect.cli import main
+from noisyselect.store import RunWriter, open_run
+
+IMPORTED_LOG = Path(__file__).parents[2] / "shared/data/logs/cifar10-asym40.npz"
+N_EPOCHS = 8
+
+
+@pytest.fixture(scope="module")
+def run_path(tmp_path_factory):
+    """Two networks that learn 60 samples steadily, and the 12 wrong ones of them in jumps."""
+    rng = np.random.default_rng(0)
+    truth = np.arange(60) % 3
+    labels = np.where(np.arange(60) < 12, (truth + 1) % 3, truth)
+    path = tmp_path_factory.mktemp("runs") / "run[1]"
+    writer = RunWriter.create(
+        path, labels, true_labels=truth, networks=("a", "b"), settings={"seed": 7}
+    )
+    for epoch in range(N_EPOCHS):
+        dynamics = {}
+        for network in ("a", "b"):
+            losses = np.where(labels == truth, 1 / (epoch + 1), 3.0) + rng.random(60) / 10
+            confidences = np.full(60, 0.9)
+            dynamics[network] = {
+                "losses": losses,
+                "predictions": truth,
+                "confidences": confidences,
+            }
+        writer.write_epoch(dynamics, lr=0.1 if epoch < 4 else 0.01, phase="warm-up")
+    for network in ("a", "b"):
+        writer.write_features(network, np.eye(3)[truth] + rng.random((60, 3)) / 10)
+    return path
+
+
+@pytest.fixture
+def noisyselect_command(monkeypatch, capsys):
+    """Run the command line in this process; return exit status, output and errors."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["noisyselect", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        output = capsys.readouterr()
+        return stop.value.code, output.out, output.err
+
+    return call
+
+
+def test_bench_prints_a_table_of_selectors_and_says_why_one_gave_no_answer(
+    noisyselect_command, run_path
+):
+    status, out, err = noisyselect_command(
+        "bench", run_path, "--selectors", "gmm,vrlv", "--epochs", "2,7"
+    )
+    assert (status, err) == (0, "")
+    assert "run[1]" in out
+    assert "20.0% of the given labels are wrong" in out
+    assert re.search(r"gmm +2 +48 +80% +100.0% +100.0% +100.0% +1.000 +33.3% to 33.3%", out)
+    assert re.search(r"vrlv +2 +- +- +- +- +- +- +-", out)
+    assert "vrlv, epoch 2: VRLVSelector needs 6 epochs" in out
+    assert re.search(r"vrlv +7 +\d+ +\d+% +\d", out)
+    assert max(len(line) for line in out.splitlines()) <= 100
+
+
+def test_bench_writes_its_rows_as_json_without_nan(noisyselect_command, run_path, tmp_path):
+    out = tmp_path / "rows.json"
+    status, _, _ = noisyselect_command(
+        "bench", run_path, run_path, "--selectors", "gmm,vrlv", "--epochs", "2", "--json", out
+    )
+    assert status == 0
+    rows = json.loads(out.read_text(), parse_constant=pytest.fail)
+    assert [row["selector"] for row in rows] == ["gmm", "vrlv"] * 2
+    assert rows[0]["precision"] == 1.0
+    assert rows[1]["precision"] is None
+
+
+def test_bench_without_truth_shows_no_measures_of_truth(noisyselect_command, tmp_path):
+    writer = RunWriter.create(tmp_path / "run", [0, 1, 1])
+    writer.write_epoch({"a": {"losses": [0.1, 0.2, 3.0]}})
+    status, out, _ = noisyselect_command("bench", tmp_path / "run", "--selectors", "gmm")
+    assert status == 0
+    assert "true labels not known" in out
+    assert "precision" not in out
+    assert re.search(r"gmm +0 +2 +67% +50.0% to 50.0%", out)
+
+
+def test_select_writes_the_selection_as_a_table(noisyselect_command, run_path, tmp_path):
+    out = tmp_path / "new" / "clean.csv"
+    status, text, _ = noisyselect_command(
+        "select", run_path, "--selector", "gmm", "--network", "b", "--until", "5", "--out", out
+    )
+    assert status == 0
+    assert "gmm trusts 48 of 60 labels (80.0%)" in text
+    run = open_run(run_path)
+    selection = named_selectors(["gmm"])["gmm"].select(run.log("b", until=5))
+    table = pd.read_csv(out)
+    assert list(table.columns) == ["id", "clean", "score", "reason"]
+    assert table["id"].tolist() == selection.ids.tolist()
+    assert table["clean"].tolist() == selection.clean.tolist()
+    assert table["score"].to_numpy() == pytest.approx(selection.score, abs=1e-15)
+    assert table["reason"].tolist() == selection.reason.tolist()
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_info_tells_what_is_in_a_run(noisyselect_command, run_path):
+    status, out, _ = noisyselect_command("info", run_path)
+    assert status == 0
+    for fact in (
+        "60, 20.0% of the given labels are wrong",
+        "3 of 20 to 20 samples",
+        "a, b",
+        "8; lr 0.1 then 0.01; warm-up",
+        "features network=a, network=b",
+        "seed=7",
+        f"noisyselect {noisyselect.__version__}",
+    ):
+        assert fact in out
+
+
+def test_info_tells_how_much_of_a_damaged_run_can_be_read(noisyselect_command, tmp_path):
+    writer = RunWriter.create(tmp_path / "run", [0, 1, 1])
+    for _ in range(3):
+        writer.write_epoch({"a": {"losses": [0.1, 0.2, 3.0]}})
+    file = tmp_path / "run/epochs.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text(lines[0] + "{}\n" + lines[2])
+    status, out, _ = noisyselect_command("info", tmp_path / "run")
+    assert status == 0
+    assert "3, readable up to the first damaged one: 1" in out
+
+
+def test_import_makes_a_run_directory(noisyselect_command, tmp_path):
+    np.savez(
+        tmp_path / "log.npz",
+        loss=np.ones((2, 1, 3)),
+        pred=np.zeros((2, 1, 3), dtype=int),
+        conf=np.ones((2, 1, 3)),
+        lr=np.ones(2),
+        label=np.array([0, 1, 1]),
+    )
+    status, out, _ = noisyselect_command("import", tmp_path / "log.npz", "--out", tmp_path / "run")
+    assert status == 0
+    assert "imported_from=log.npz" in out
+    assert open_run(tmp_path / "run").n_epochs == 2
+
+
+@pytest.mark.parametrize("command", ["bench", "select"])
+def test_help_names_every_selector(noisyselect_command, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "200")
+    _, out, _ = noisyselect_command(command, "--help")
+    assert ", ".join(named_selectors()) in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["info", "nowhere"], "nowhere: is not a run directory"),
+        (["bench", "RUN", "--selectors", "gmx"], "one of gmm, loss-variation"),
+        (["bench", "RUN", "--epochs", "99"], "`epochs` must be closed epochs"),
+        (["bench", "RUN", "--epochs", "last"], "--epochs must be numbers such as 19,29"),
+        (["bench", "RUN", "--network", "c"], "`network` must be one of a, b"),
+        (["select", "RUN", "--until", "0", "--out", "x.csv"], "no closed epoch before 0"),
+        (["select", "RUN", "--until", "3", "--out", "x.csv"], "VRLVSelector needs 6 epochs"),
+        (["import", "nothing.npz", "--out", "x"], "No such file or directory: 'nothing.npz'"),
+        (["import", __file__, "--out", "x"], "is not an npz file"),
+    ],
+)
+def test_what_goes_wrong_is_one_line_and_exit_status_1(
+    noisyselect_command, run_path, monkeypatch, tmp_path, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    arguments = [str(run_path) if argument == "RUN" else argument for argument in arguments]
+    status, out, err = noisyselect_command(*arguments)
+    assert status == 1
+    assert out == ""
+    assert err.startswith("Error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_warnings_are_one_line_as_well(noisyselect_command, tmp_path):
+    writer = RunWriter.create(tmp_path / "run", [0, 1, 1])
+    writer.write_epoch({"a": {"losses": [0.1, np.nan, 3.0]}})
+    status, _, err = noisyselect_command("bench", tmp_path / "run", "--selectors", "gmm")
+    assert status == 0
+    assert re.fullmatch(r"Warning: `losses` has 1 non-finite values.*\n", err)
+
+
+def test_python_m_noisyselect_is_the_command_line():
+    command = [sys.executable, "-m", "noisyselect", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"noisyselect {noisyselect.__version__}\n"
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, noisyselect.cli\n"
+        "heavy = {'torch', 'pyarrow', 'sklearn', 'scipy', 'faiss', 'imblearn', 'pandas'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.skipif(not IMPORTED_LOG.exists(), reason="needs ../shared/data")
+def test_the_cifar_log_goes_from_npz_to_a_table(tmp_path):
+    run = str(tmp_path / "run")
+    for arguments in (
+        ["import", str(IMPORTED_LOG), "--out", run],
+        ["bench", run, "--selectors", "gmm,loss-variation,prediction-stability"],
+    ):
+        command = [sys.executable, "-W", "error", "-m", "noisyselect", *arguments]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, env=os.environ | {"COLUMNS": "100"}
+        )
+        assert done.stderr == ""
+    assert "50,000 samples, 19.8% of the given labels are wrong" in done.stdout
+    kept = re.search(r"gmm +29 +47,500 +95% +80\.7%", done.stdout)
+    assert kept is not None, done.stdout

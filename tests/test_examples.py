@@ -1,0 +1,48 @@
+"""Every example runs, with tiny settings, and shows what it claims."""
+
+import importlib.util
+from pathlib import Path
+
+from noisyselect import open_run
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_partial_fit_selects_cleaner_labels_and_tests_better():
+    result = load("partial_fit").run(n_epochs=20)
+    assert result["wrong among selected"] < result["wrong among all"] / 4
+    assert result["selected"] > result["plain"]
+
+
+def test_compose_selectors_shows_every_combination():
+    result = load("compose_selectors").run(n_samples=400)
+    kept = {name: quality.n_kept for name, quality in result.items()}
+    assert kept["small loss and stable"] <= min(kept["small loss"], kept["stable"])
+    assert kept["small loss or stable"] >= max(kept["small loss"], kept["stable"])
+    assert kept["small loss and stable"] + kept["stable, yet of large loss"] == kept["stable"]
+
+
+def test_vrlv_in_a_torch_loop_selects_cleaner_labels():
+    result = load("vrlv_in_a_torch_loop").run(n_epochs=12)
+    assert result["wrong among selected"] < result["wrong among all"] / 2
+    assert result["test accuracy"] > 0.8
+
+
+def test_train_from_python_reports_and_leaves_a_run_directory(tmp_path):
+    seen = []
+    result = load("train_from_python").run(tmp_path / "run", n_epochs=10, on_epoch=seen.append)
+    assert result["test accuracy, last epoch"] == seen[-1].test_accuracy > 0.8
+    assert open_run(tmp_path / "run").n_epochs == len(seen) == 10
+
+
+def test_every_example_is_run_here():
+    here = Path(__file__).read_text()
+    for script in EXAMPLES.glob("*.py"):
+        assert f'load("{script.stem}")' in here, f"{script.name} is not run by a test."
