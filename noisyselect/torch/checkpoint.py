@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import safetensors
+import torch
 from safetensors.torch import save
 from torch import Tensor, nn, optim
 
 from noisyselect.errors import DamagedRunError
+from noisyselect.store.files import write_file
 
 # Version of the file.
 _FORMAT = 1
@@ -36,18 +38,10 @@ def save_checkpoint(run: Path, tensors: dict[str, Tensor], meta: dict[str, Any])
     OSError
         If the file cannot be written; the previous checkpoint stays.
     """
-    path = run / _FILE
-    path.parent.mkdir(exist_ok=True)
-    text = json.dumps({"format": _FORMAT, **meta})
     # Clones: safetensors refuses tensors that share memory, as tied weights do.
     plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    beside = path.with_suffix(".part")
-    with beside.open("wb") as file:
-        file.write(save(plain, metadata={"state": text}))
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    _flush_folder(path.parent)
+    text = json.dumps({"format": _FORMAT, **meta})
+    write_file(run, _FILE, save(plain, metadata={"state": text, "sha256": _digest(text, plain)}))
 
 
 def load_checkpoint(run: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -63,7 +57,8 @@ def load_checkpoint(run: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | Non
         return None
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            meta = json.loads(file.metadata()["state"])
+            header = file.metadata()
+            meta = json.loads(header["state"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise DamagedRunError(
@@ -75,7 +70,20 @@ def load_checkpoint(run: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | Non
             f"{path} must have format {_FORMAT}, got {meta.get('format')!r}: it was written by "
             "another version of noisyselect."
         )
+    if header.get("sha256") != _digest(header["state"], tensors):
+        raise DamagedRunError(
+            f"{path} was altered after it was written. Delete {path.parent} to train the run again "
+            "from its beginning."
+        )
     return tensors, meta
+
+
+def _digest(text: str, tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def training_state(network: nn.Module, optimiser: optim.Optimizer) -> dict[str, Tensor]:
@@ -117,13 +125,3 @@ def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
         for name, value in tensors.items()
         if name.startswith(prefix)
     }
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename last: on POSIX it is the folder that remembers it."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -52,6 +52,16 @@ def test_a_truncated_checkpoint_is_refused_with_its_path(tmp_path, n_bytes):
         load_checkpoint(tmp_path)
 
 
+def test_a_checkpoint_with_any_bit_flipped_is_refused(tmp_path):
+    save_checkpoint(tmp_path, {"x": torch.zeros(5), "n": torch.tensor(3)}, {"epoch": 0})
+    path = tmp_path / "checkpoint" / "state.safetensors"
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with pytest.raises(DamagedRunError, match=r"state\.safetensors"):
+            load_checkpoint(tmp_path)
+
+
 def test_a_checkpoint_of_another_version_is_refused(tmp_path):
     save_checkpoint(tmp_path, {"x": torch.zeros(1)}, {"format": 99})
     with pytest.raises(DamagedRunError, match="format 1, got 99"):
