@@ -226,7 +226,9 @@ class MemoryBank:
             batch["confidences"] = values
         if features is not None:
             values = floats("features", features)
-            check_shape("features", values, {"batch": rows.size, "n_features": None})
+            known = self._open.columns.get("features")
+            width = None if known is None else known.shape[1]
+            check_shape("features", values, {"batch": rows.size, "n_features": width})
             batch["features"] = values
         if not batch:
             raise ValueError(
@@ -393,6 +395,8 @@ class MemoryBank:
         """Return the row of each id, refusing ids that the bank does not know."""
         wanted = to_numpy(ids)
         check_shape("ids", wanted, {"batch": None})
+        if wanted.size == 0:
+            return np.zeros(0, dtype=np.intp)
         if self._contiguous:
             wanted = integers("ids", wanted)
             known = (wanted >= 0) & (wanted < self.n_samples)

@@ -130,6 +130,16 @@ def test_bad_batches_are_refused_with_what_was_expected(record, error, message):
         MemoryBank(LABELS).record([0, 1], **record)
 
 
+def test_features_of_another_length_are_refused_and_an_empty_batch_is_not():
+    bank = MemoryBank([0, 1])
+    bank.record([0], features=[[1.0, 2.0]])
+    with pytest.raises(ValueError, match=r"\(batch, n_features\) = \(1, 2\), got \(1, 3\)"):
+        bank.record([1], features=[[1.0, 2.0, 3.0]])
+    bank.record([], features=np.zeros((0, 2)))
+    bank.record([1], features=[[3.0, 4.0]])
+    assert bank.end_epoch().n_recorded == 2
+
+
 def test_a_batch_with_other_columns_is_refused():
     bank = MemoryBank(LABELS)
     bank.record([0, 1], losses=[0.1, 0.2])
