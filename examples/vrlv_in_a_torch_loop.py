@@ -9,7 +9,7 @@ from torch.nn import functional
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
 from noisyselect import MemoryBank, VRLVSelector
-from noisyselect.torch import SelectedImages, SmallCNN, load_data, with_noise
+from noisyselect.torch import SelectedSamples, SmallCNN, load_data, with_noise
 
 
 def train_one_epoch(network, optimiser, batches):
@@ -36,7 +36,7 @@ def record(bank, network, images, labels):
 def run(n_epochs=30, warm_up=8, seed=0):
     torch.manual_seed(seed)
     data = with_noise(load_data("digits"), "sym", 0.4, seed=seed)
-    images, labels = torch.tensor(data.images), torch.tensor(data.labels)
+    images, labels = torch.tensor(data.inputs), torch.tensor(data.labels)
 
     selector = VRLVSelector(random_state=seed)
     networks = [SmallCNN(1, 10), SmallCNN(1, 10)]
@@ -51,16 +51,16 @@ def run(n_epochs=30, warm_up=8, seed=0):
                 rows = torch.randperm(len(images)).split(128)
                 batches = ((images[batch], labels[batch]) for batch in rows)
             else:
-                chosen = SelectedImages(images, data.labels, selections[i])
+                chosen = SelectedSamples(images, data.labels, selections[i])
                 rows = BatchSampler(RandomSampler(chosen), batch_size=128, drop_last=True)
                 loader = DataLoader(chosen, sampler=map(torch.tensor, rows), batch_size=None)
                 batches = ((mixed, given) for mixed, given, trust in loader)
             train_one_epoch(networks[i], optimisers[i], batches)
             record(banks[i], networks[i], images, labels)
 
-    test_images = torch.tensor(data.test_images) / 255
+    test_inputs = torch.tensor(data.test_inputs) / 255
     with torch.no_grad():
-        mean = sum(network.eval()(test_images).softmax(dim=1) for network in networks)
+        mean = sum(network.eval()(test_inputs).softmax(dim=1) for network in networks)
     wrong = data.labels != data.true_labels
     return {
         "wrong among all": wrong.mean(),

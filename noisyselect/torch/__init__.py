@@ -9,19 +9,22 @@ except ImportError as error:
         "noisyselect.torch needs torch, an optional extra: install noisyselect[torch]."
     ) from error
 
-from noisyselect.torch.data import ImageData, SelectedImages, load_data, with_noise
-from noisyselect.torch.models import SmallCNN
+from noisyselect.torch.data import TrainingData, load_data, save_features, with_noise
+from noisyselect.torch.inputs import SelectedSamples
+from noisyselect.torch.models import SmallCNN, SmallMLP
 from noisyselect.torch.settings import Settings
 from noisyselect.torch.trainer import EpochResult, TrainResult, train
 
 __all__ = [
     "EpochResult",
-    "ImageData",
-    "SelectedImages",
+    "SelectedSamples",
     "Settings",
     "SmallCNN",
+    "SmallMLP",
     "TrainResult",
+    "TrainingData",
     "load_data",
+    "save_features",
     "train",
     "with_noise",
 ]

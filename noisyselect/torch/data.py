@@ -1,9 +1,10 @@
-"""Images and their labels: where they come from, how labels go wrong, how batches leave them."""
+"""Samples and their labels: where they come from, and how labels go wrong."""
 
 from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,12 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from noisyselect.arrays import (
     AnyArray,
+    FloatArray,
     IntArray,
     check_classes,
     check_shape,
@@ -25,20 +24,28 @@ from noisyselect.arrays import (
     sample_ids,
 )
 from noisyselect.noise import CIFAR10_FLIPS, asymmetric, corrupt, symmetric
-from noisyselect.selection import Selection
 
 # Where `load_data` looks for data sets that it knows by name, relative to the working directory.
 DATA_HOME = Path("../shared/data")
 
 
+# The axes of a sample, and what is usually wrong where they are missing.
+_AXES = {
+    "images": (("n_channels", "height", "width"), "Grey images need an axis of one channel."),
+    "features": (("n_views", "n_features"), "Features of one view need an axis of one view."),
+}
+
+
 @dataclass(frozen=True, eq=False)
-class ImageData:
+class TrainingData:
     """A training set with given labels and a test set with labels known to be right.
 
     Parameters
     ----------
-    images, test_images : array, shape (n_samples, n_channels, height, width)
-        Pixels of any real type and scale, for example uint8; the trainer normalises them.
+    inputs, test_inputs : array, shape (n_samples, n_channels, height, width) or \
+            (n_samples, n_views, n_features)
+        Images, or features of one or several views of each sample, the first that of the sample
+        itself. Of any real type and scale, for example uint8; the trainer normalises them.
     labels : array of int in [0, n_classes), shape (n_samples,)
         Given labels, possibly wrong: all that a method sees.
     test_labels : array of int, shape (n_test,)
@@ -48,7 +55,7 @@ class ImageData:
         For reports and measures only; no method sees them.
     ids : array of int or str, shape (n_samples,), optional
         By default 0, 1, ...
-    name : str, default="images"
+    name : str, default="data"
     noise : dict, optional
         How the labels were made wrong: ``kind``, ``nominal_rate`` and ``realised_rate`` (share of
         labels that differ from the true ones). For reports only.
@@ -56,6 +63,8 @@ class ImageData:
         Where the data set was read from.
     superclasses : tuple of int, optional
         The superclass of each class.
+    kind : {"images", "features"}, default="images"
+        What `inputs` are.
 
     Raises
     ------
@@ -63,30 +72,38 @@ class ImageData:
         If shapes disagree or a label is out of range.
     """
 
-    images: AnyArray
+    inputs: AnyArray
     labels: IntArray
-    test_images: AnyArray
+    test_inputs: AnyArray
     test_labels: IntArray
     class_names: tuple[str, ...]
     true_labels: IntArray | None = None
     ids: AnyArray = None  # type: ignore[assignment]
-    name: str = "images"
+    name: str = "data"
     noise: dict[str, Any] | None = None
     folder: Path | None = None
     superclasses: tuple[int, ...] | None = None
+    kind: Literal["images", "features"] = "images"
 
     def __post_init__(self) -> None:
-        for images, labels, axis in (
-            ("images", "labels", "n_samples"),
-            ("test_images", "test_labels", "n_test"),
+        if self.kind not in _AXES:
+            raise ValueError(f"`kind` must be 'images' or 'features', got {self.kind!r}.")
+        axes, hint = _AXES[self.kind]
+        for inputs, labels, axis in (
+            ("inputs", "labels", "n_samples"),
+            ("test_inputs", "test_labels", "n_test"),
         ):
-            values, classes = getattr(self, images), integers(labels, getattr(self, labels))
-            shape = {axis: None, "n_channels": None, "height": None, "width": None}
-            check_shape(images, values, shape, "Grey images need an axis of one channel.")
-            check_shape(labels, classes, {axis: len(values)}, f"It must match `{images}`.")
+            values, classes = getattr(self, inputs), integers(labels, getattr(self, labels))
+            check_shape(inputs, values, dict.fromkeys((axis, *axes)), hint)
+            check_shape(labels, classes, {axis: len(values)}, f"It must match `{inputs}`.")
             check_classes(labels, classes, self.n_classes)
-            object.__setattr__(self, images, read_only(values))
+            object.__setattr__(self, inputs, read_only(values))
             object.__setattr__(self, labels, read_only(classes.astype(np.int64)))
+        if self.test_inputs.shape[2:] != self.inputs.shape[2:]:
+            raise ValueError(
+                f"`test_inputs` must have the size of `inputs`, {self.inputs.shape[2:]}, "
+                f"got {self.test_inputs.shape[2:]}."
+            )
         if self.true_labels is not None:
             truth = integers("true_labels", self.true_labels)
             check_shape("true_labels", truth, {"n_samples": self.n_samples})
@@ -96,8 +113,8 @@ class ImageData:
 
     @property
     def n_samples(self) -> int:
-        """Number of training images."""
-        return len(self.images)
+        """Number of training samples."""
+        return len(self.inputs)
 
     @property
     def n_classes(self) -> int:
@@ -107,7 +124,7 @@ class ImageData:
 
 def load_data(
     name: str, data_dir: str | Path | None = None, *, subset: int | None = None
-) -> ImageData:
+) -> TrainingData:
     """Return a data set with the labels that it comes with.
 
     Parameters
@@ -117,7 +134,9 @@ def load_data(
         split), ``"cifar10"``, ``"cifar100"``, or a path. A path is a folder with ``train.parquet``
         and ``test.parquet`` (encoded images in `image`, integers in `label`), a folder with the
         binary files of CIFAR-10 (``data_batch_1.bin`` ... and ``test_batch.bin``), or an ``.npz``
-        file with ``x_train``, ``y_train``, ``x_test``, ``y_test``.
+        file of images (``x_train``, ``y_train``, ``x_test``, ``y_test``) or of features, as
+        `save_features` writes it (``features``, ``labels``, ``test_features``, ``test_labels``;
+        features of one view need no axis for it).
     data_dir : path, optional
         The folder of ``"cifar10"`` or ``"cifar100"``. By default `DATA_HOME` / `name`.
     subset : int, optional
@@ -139,22 +158,22 @@ def load_data(
     if subset is None or data.n_samples == subset:
         return data
     rows = _subset_rows(data.n_samples, subset)
-    return replace(data, images=data.images[rows], labels=data.labels[rows], ids=rows)
+    return replace(data, inputs=data.inputs[rows], labels=data.labels[rows], ids=data.ids[rows])
 
 
 def with_noise(
-    data: ImageData,
+    data: TrainingData,
     kind: Literal["sym", "asym", "human", "none"],
     rate: float = 0.0,
     *,
     seed: int = 0,
     human_column: str = "random1",
-) -> ImageData:
+) -> TrainingData:
     """Return the data with wrong labels among the given ones, and its own labels as the true ones.
 
     Parameters
     ----------
-    data : ImageData
+    data : TrainingData
         Its labels are taken for true.
     kind : {"sym", "asym", "human", "none"}
         Symmetric noise (any class, the true one included), asymmetric noise (on CIFAR-10 five
@@ -187,7 +206,7 @@ def with_noise(
     return replace(data, labels=labels, true_labels=data.labels, noise=noise)
 
 
-def _digits() -> ImageData:
+def _digits() -> TrainingData:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -197,17 +216,17 @@ def _digits() -> ImageData:
     train, test = train_test_split(
         np.arange(len(images)), test_size=360, stratify=digits.target, random_state=0
     )
-    return ImageData(
-        images=images[train],
+    return TrainingData(
+        inputs=images[train],
         labels=digits.target[train],
-        test_images=images[test],
+        test_inputs=images[test],
         test_labels=digits.target[test],
         class_names=tuple(str(name) for name in digits.target_names),
         name="digits",
     )
 
 
-def _read(path: Path, subset: int | None) -> ImageData:
+def _read(path: Path, subset: int | None) -> TrainingData:
     if path.suffix == ".npz" and path.is_file():
         return _read_npz(path)
     if (path / "train.parquet").is_file():
@@ -221,7 +240,84 @@ def _read(path: Path, subset: int | None) -> ImageData:
     )
 
 
-def _read_npz(path: Path) -> ImageData:
+def save_features(
+    path: str | Path, data: TrainingData, features: FloatArray, test_features: FloatArray
+) -> None:
+    """Write features of a data set as an ``.npz`` file that `load_data` reads.
+
+    Parameters
+    ----------
+    path : path
+    data : TrainingData
+        Whose labels, ids, class names and folder go along, so that noise can be made as for the
+        data set itself.
+    features : array of float, shape (n_samples, n_views, n_features)
+        Of the training samples, in their order; view 0 is that of the sample itself.
+    test_features : array of float, shape (n_test, n_views, n_features)
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; an earlier one of this name stays.
+    """
+    columns: dict[str, Any] = {
+        "features": features,
+        "labels": data.labels,
+        "test_features": test_features,
+        "test_labels": data.test_labels,
+        "ids": data.ids,
+        "class_names": data.class_names,
+        "name": data.name,
+    }
+    if data.folder is not None:
+        columns["folder"] = str(data.folder.resolve())
+    if data.superclasses is not None:
+        columns["superclasses"] = data.superclasses
+    beside = Path(path).with_suffix(".npz.tmp")
+    with beside.open("wb") as file:
+        np.savez(file, **columns)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def _read_npz(path: Path) -> TrainingData:
+    with np.load(path, allow_pickle=False) as file:
+        if "features" in file:
+            return _read_features(path, dict(file))
+    return _read_image_arrays(path)
+
+
+def _read_features(path: Path, arrays: dict[str, AnyArray]) -> TrainingData:
+    missing = [n for n in ("labels", "test_features", "test_labels") if n not in arrays]
+    if missing:
+        raise ValueError(
+            f"{path} must hold features, labels, test_features and test_labels; it lacks "
+            f"{', '.join(missing)}."
+        )
+    # Features of one view need no axis for it.
+    inputs, test_inputs = (
+        values[:, None] if values.ndim == 2 else values
+        for values in (arrays["features"], arrays["test_features"])
+    )
+    labels, test_labels = arrays["labels"], arrays["test_labels"]
+    n_classes = int(max(labels.max(), test_labels.max())) + 1
+    names = arrays.get("class_names", np.arange(n_classes))
+    return TrainingData(
+        inputs=inputs,
+        labels=labels,
+        test_inputs=test_inputs,
+        test_labels=test_labels,
+        class_names=tuple(str(name) for name in names.tolist()),
+        ids=arrays.get("ids"),  # type: ignore[arg-type]
+        name=str(arrays.get("name", path.stem)),
+        folder=Path(str(arrays.get("folder", path.parent))),
+        superclasses=tuple(arrays["superclasses"].tolist()) if "superclasses" in arrays else None,
+        kind="features",
+    )
+
+
+def _read_image_arrays(path: Path) -> TrainingData:
     names = ("x_train", "y_train", "x_test", "y_test")
     with np.load(path, allow_pickle=False) as file:
         missing = [name for name in names if name not in file]
@@ -233,10 +329,10 @@ def _read_npz(path: Path) -> ImageData:
         x_train, y_train, x_test, y_test = (file[name] for name in names)
     labels, test_labels = integers("y_train", y_train).ravel(), integers("y_test", y_test).ravel()
     n_classes = int(max(labels.max(), test_labels.max())) + 1
-    return ImageData(
-        images=_channels_first("x_train", x_train),
+    return TrainingData(
+        inputs=_channels_first("x_train", x_train),
         labels=labels,
-        test_images=_channels_first("x_test", x_test),
+        test_inputs=_channels_first("x_test", x_test),
         test_labels=test_labels,
         class_names=tuple(str(c) for c in range(n_classes)),
         name=path.stem,
@@ -252,7 +348,7 @@ def _channels_first(name: str, images: AnyArray) -> AnyArray:
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
-def _read_cifar_binary(folder: Path) -> ImageData:
+def _read_cifar_binary(folder: Path) -> TrainingData:
     def records(paths: list[Path]) -> npt.NDArray[np.uint8]:
         for path in paths:
             if not path.is_file():
@@ -266,10 +362,10 @@ def _read_cifar_binary(folder: Path) -> ImageData:
 
     train = records(sorted(folder.glob("data_batch_*.bin")))
     test = records([folder / "test_batch.bin"])
-    return ImageData(
-        images=train[:, 1:].reshape(-1, 3, 32, 32),
+    return TrainingData(
+        inputs=train[:, 1:].reshape(-1, 3, 32, 32),
         labels=train[:, 0],
-        test_images=test[:, 1:].reshape(-1, 3, 32, 32),
+        test_inputs=test[:, 1:].reshape(-1, 3, 32, 32),
         test_labels=test[:, 0],
         class_names=_CIFAR10,
         name=folder.name,
@@ -282,9 +378,9 @@ _CIFAR10 = (
 )  # fmt: skip
 
 
-def _read_parquet(folder: Path, subset: int | None) -> ImageData:
+def _read_parquet(folder: Path, subset: int | None) -> TrainingData:
     images, labels, ids = _decode(folder / "train.parquet", subset)
-    test_images, test_labels, _ = _decode(folder / "test.parquet", None)
+    test_inputs, test_labels, _ = _decode(folder / "test.parquet", None)
     classes = folder / "classes.json"
     superclasses = None
     if classes.is_file():
@@ -294,10 +390,10 @@ def _read_parquet(folder: Path, subset: int | None) -> ImageData:
             superclasses = tuple(described["coarse_of_fine"])
     else:
         names = [str(c) for c in range(int(max(labels.max(), test_labels.max())) + 1)]
-    return ImageData(
-        images=images,
+    return TrainingData(
+        inputs=images,
         labels=labels,
-        test_images=test_images,
+        test_inputs=test_inputs,
         test_labels=test_labels,
         class_names=tuple(names),
         ids=ids,
@@ -342,7 +438,7 @@ def _subset_rows(n_samples: int, subset: int) -> npt.NDArray[np.int64]:
 
 
 def _corrupted_labels(
-    data: ImageData, kind: Literal["sym", "asym"], rate: float, seed: int
+    data: TrainingData, kind: Literal["sym", "asym"], rate: float, seed: int
 ) -> IntArray:
     if kind == "sym":
         return corrupt(data.labels, symmetric(data.n_classes, rate), seed)
@@ -351,7 +447,7 @@ def _corrupted_labels(
     raise ValueError(f"`kind` must be 'sym', 'asym', 'human' or 'none', got {kind!r}.")
 
 
-def _flips(data: ImageData) -> Mapping[int, int]:
+def _flips(data: TrainingData) -> Mapping[int, int]:
     """Return which class each class is mistaken for."""
     if data.class_names == _CIFAR10:
         return CIFAR10_FLIPS
@@ -367,7 +463,7 @@ def _flips(data: ImageData) -> Mapping[int, int]:
     }
 
 
-def _human_labels(data: ImageData, column: str) -> IntArray:
+def _human_labels(data: TrainingData, column: str) -> IntArray:
     import pyarrow.parquet as pq
 
     path = None if data.folder is None else data.folder / "human_labels.parquet"
@@ -387,116 +483,3 @@ def _human_labels(data: ImageData, column: str) -> IntArray:
             f"number {data.ids.max()}."
         )
     return integers(column, table[column].to_numpy())[data.ids]
-
-
-class Pixels:
-    """Images as one tensor on a device, normalised when a batch leaves it.
-
-    Parameters
-    ----------
-    images : array of shape (n_samples, n_channels, height, width)
-        Of any real type; uint8 takes a quarter of the memory of floats.
-    device : torch.device
-    like : Pixels, optional
-        Normalise with the mean and deviation of these: test images with those of the training set.
-    """
-
-    def __init__(self, images: AnyArray, device: torch.device, like: Pixels | None = None) -> None:
-        # A copy: torch does not know read-only arrays.
-        self.images = torch.from_numpy(np.array(images)).to(device)
-        if like is None:
-            values = self.images.float()
-            self.mean = values.mean(dim=(0, 2, 3), keepdim=True)
-            # A channel that is constant stays so, at 0.
-            self.std = values.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-6)
-        else:
-            self.mean, self.std = like.mean, like.std
-
-    @property
-    def device(self) -> torch.device:
-        """Where the images are."""
-        return self.images.device
-
-    def raw(self, rows: Tensor) -> Tensor:
-        """Return the images of `rows` as they were given, which is what is augmented."""
-        return self.images.index_select(0, rows)
-
-    def normalise(self, images: Tensor) -> Tensor:
-        """Return floats of mean 0 and deviation 1 per channel over the training set."""
-        return (images.float() - self.mean) / self.std
-
-
-class SelectedImages(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """The labelled images of a selection, its synthetic ones included, for any loop.
-
-    Parameters
-    ----------
-    images : Tensor of shape (n_samples, n_channels, height, width)
-        In the order of the selection's samples. Any shape beyond the first axis will do.
-    labels : array of int or Tensor, shape (n_samples,)
-        Given labels.
-    selection : Selection
-        Real rows are its clean samples, in order; then come the rows of its recipes.
-
-    Notes
-    -----
-    An index is an int or, for a whole batch at once, a tensor of ints, with which
-    ``DataLoader(selected, sampler=BatchSampler(...), batch_size=None)`` needs no collation. Items
-    are image (float), label (int64) and trust (float in [0, 1], 1 for synthetic samples).
-
-    Examples
-    --------
-    >>> from noisyselect import MixupRecipes, Selection
-    >>> recipe = MixupRecipes(anchors=[0], partners=[2], lam=[0.75], labels=[1])
-    >>> selection = Selection(clean=[True, True, False], trust=[0.9, 0.8, 0], synthetic=recipe)
-    >>> selected = SelectedImages(torch.tensor([[4.0], [5.0], [8.0]]), [1, 0, 0], selection)
-    >>> selected[2]
-    (tensor([5.]), tensor(1), tensor(1.))
-    """
-
-    def __init__(
-        self, images: Tensor, labels: npt.ArrayLike | Tensor, selection: Selection
-    ) -> None:
-        given = integers("labels", labels)
-        check_shape("images", selection.ids, {"n_samples": len(images)}, "Of one selection.")
-        check_shape("labels", given, {"n_samples": len(images)}, "It must match `images`.")
-        rows = np.flatnonzero(selection.clean)
-        trust = selection.trust[rows]
-        columns: list[AnyArray] = [rows, rows, np.ones(rows.size), given[rows], trust]
-        recipes = selection.synthetic
-        self.n_synthetic = 0 if recipes is None else len(recipes)
-        if recipes is not None and self.n_synthetic:
-            made = (
-                _rows_of(recipes.anchors, selection.ids),
-                _rows_of(recipes.partners, selection.ids),
-                recipes.lam,
-                recipes.labels,
-                np.ones(self.n_synthetic),
-            )
-            columns = [np.concatenate(pair) for pair in zip(columns, made, strict=True)]
-
-        def tensor(values: AnyArray, dtype: torch.dtype) -> Tensor:
-            return torch.from_numpy(values).to(images.device, dtype)
-
-        self.images = images
-        self.anchors, self.partners = (tensor(part, torch.int64) for part in columns[:2])
-        self.lam, self.labels = tensor(columns[2], torch.float32), tensor(columns[3], torch.int64)
-        self.trust = tensor(columns[4], torch.float32)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int | Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return image, label and trust; of a batch where `index` is a tensor."""
-        images = self.images[self.anchors[index]].float()
-        if self.n_synthetic:
-            lam = self.lam[index]
-            lam = lam.view(*lam.shape, *[1] * (self.images.ndim - 1))
-            images = torch.lerp(self.images[self.partners[index]].float(), images, lam)
-        return images, self.labels[index], self.trust[index]
-
-
-def _rows_of(wanted: AnyArray, ids: AnyArray) -> npt.NDArray[np.intp]:
-    order = np.argsort(ids, kind="stable")
-    rows: npt.NDArray[np.intp] = order[np.searchsorted(ids, wanted, sorter=order)]
-    return rows

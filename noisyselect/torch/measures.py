@@ -10,11 +10,11 @@ import numpy as np
 from noisyselect.arrays import IntArray
 from noisyselect.metrics import selection_quality
 from noisyselect.selection import Selection
-from noisyselect.torch.data import ImageData
+from noisyselect.torch.data import TrainingData
 
 
 def measure(
-    data: ImageData,
+    data: TrainingData,
     names: Sequence[str],
     predictions: Sequence[IntArray],
     selections: Sequence[Selection] | None,
@@ -23,7 +23,7 @@ def measure(
 
     Parameters
     ----------
-    data : ImageData
+    data : TrainingData
     names : sequence of str
         Of the networks; each measure ends in ``_`` and one of them.
     predictions : sequence of array of int, shape (n_samples,)

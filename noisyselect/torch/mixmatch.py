@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from noisyselect.torch.augment import crop_and_flip
-from noisyselect.torch.data import Pixels, SelectedImages
+from noisyselect.torch.inputs import Inputs, SelectedSamples
 from noisyselect.torch.losses import (
     negative_entropy,
     prior_divergence,
@@ -34,7 +33,7 @@ class Draws:
     order : torch.Generator
         On the CPU, for the order of the samples.
     pixels : torch.Generator
-        On the device of the images, for augmentation and mixup partners.
+        On the device of the samples, for augmentation and mixup partners.
     shares : numpy.random.Generator
         For mixing shares.
     """
@@ -76,7 +75,7 @@ def endless_batches(n: int, batch_size: int, draws: Draws) -> Iterator[Tensor]:
 def warm_up_epoch(
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
-    pixels: Pixels,
+    inputs: Inputs,
     labels: Tensor,
     settings: Settings,
     draws: Draws,
@@ -88,7 +87,7 @@ def warm_up_epoch(
     ----------
     network, optimiser
         Both are changed.
-    pixels : Pixels
+    inputs : Inputs
     labels : Tensor of int64, shape (n_samples,)
         Given labels.
     settings : Settings
@@ -105,10 +104,8 @@ def warm_up_epoch(
     batches = shuffled_batches(len(labels), 2 * settings.batch_size, draws)
     losses = torch.empty(len(batches), device=labels.device)
     for step, rows in enumerate(batches):
-        images = pixels.raw(rows)
-        if settings.augment:
-            images = crop_and_flip(images, draws.pixels)
-        logits = network(pixels.normalise(images))
+        batch = _given(inputs, inputs.raw(rows), settings, draws)
+        logits = network(batch)
         loss = functional.cross_entropy(logits, labels[rows])
         if penalise:
             loss = loss + negative_entropy(logits)
@@ -121,8 +118,8 @@ def mixmatch_epoch(
     network: nn.Module,
     peer: nn.Module,
     optimiser: torch.optim.Optimizer,
-    pixels: Pixels,
-    labelled: SelectedImages,
+    inputs: Inputs,
+    labelled: SelectedSamples,
     unlabelled: Tensor,
     class_weights: Tensor | None,
     lambda_u: float,
@@ -137,12 +134,12 @@ def mixmatch_epoch(
         Both are changed.
     peer : torch.nn.Module
         The other network, which takes part in guessing.
-    pixels : Pixels
-    labelled : SelectedImages
+    inputs : Inputs
+    labelled : SelectedSamples
         Decides the length of the epoch: each of its rows is used once.
     unlabelled : Tensor of int64, shape (n_unlabelled,)
-        Rows of `pixels` to be used without their label, over and over where they are fewer than the
-        labelled ones. Where there are none, each step is on labelled images alone.
+        Rows of `inputs` to be used without their label, over and over where they are fewer than the
+        labelled ones. Where there are none, each step is on labelled samples alone.
     class_weights : Tensor of shape (n_classes,), optional
         For the labelled half of the loss.
     lambda_u : float >= 0
@@ -156,29 +153,29 @@ def mixmatch_epoch(
 
     Notes
     -----
-    A step, of DivideMix's Algorithm 1: refine labels, guess labels, mix all images with one share,
+    A step, of DivideMix's Algorithm 1: refine labels, guess labels, mix all samples with one share,
     and descend on Eq. 11 of VRLVMix,
 
     .. math:: L = L_x + \lambda_u L_u + \lambda_r \sum_c \pi_c \log(\pi_c / \bar p_c).
 
-    Departure: the network's own guesses, on labelled and unlabelled images, come from one forward
+    Departure: the network's own guesses, on labelled and unlabelled samples, come from one forward
     pass (there four), as training-mode batch normalisation over one batch. Without augmentation
-    both views of an image would be the same, so there is only one.
+    both views of a sample would be the same, so there is only one.
     """
     network.train()
     peer.eval()
     batches = shuffled_batches(len(labelled), settings.batch_size, draws)
-    losses = torch.empty(len(batches), device=pixels.device)
+    losses = torch.empty(len(batches), device=inputs.device)
     others = endless_batches(len(unlabelled), settings.batch_size, draws)
     for step, rows in enumerate(batches):
         x, labels, trust = labelled[rows]
-        u = pixels.raw(unlabelled[next(others)] if len(unlabelled) else unlabelled).to(x.dtype)
-        images, targets, n_labelled = _images_and_targets(
-            network, peer, pixels, (x, labels, trust), u, settings, draws
+        u = inputs.raw(unlabelled[next(others)] if len(unlabelled) else unlabelled).to(x.dtype)
+        batch, targets, n_labelled = _inputs_and_targets(
+            network, peer, inputs, (x, labels, trust), u, settings, draws
         )
         share = float(draws.shares.beta(settings.alpha, settings.alpha))
-        mixed_images, mixed_targets = mix(images, targets, max(share, 1 - share), draws.pixels)
-        logits = network(mixed_images)
+        mixed, mixed_targets = mix(batch, targets, max(share, 1 - share), draws.pixels)
+        logits = network(mixed)
         loss = soft_cross_entropy(logits[:n_labelled], mixed_targets[:n_labelled], class_weights)
         if len(u) and lambda_u:
             unlabelled_loss = squared_error(logits[n_labelled:], mixed_targets[n_labelled:])
@@ -190,10 +187,10 @@ def mixmatch_epoch(
 
 
 @torch.no_grad()
-def _images_and_targets(
+def _inputs_and_targets(
     network: nn.Module,
     peer: nn.Module,
-    pixels: Pixels,
+    inputs: Inputs,
     labelled: tuple[Tensor, Tensor, Tensor],
     u: Tensor,
     settings: Settings,
@@ -202,23 +199,26 @@ def _images_and_targets(
     """Return all views (labelled, then unlabelled), their targets, and how many are labelled."""
     x, labels, trust = labelled
     views = 2 if settings.augment else 1
-    images = torch.cat([x] * views + [u] * views)
-    if settings.augment:
-        images = crop_and_flip(images, draws.pixels)
-    images = pixels.normalise(images)
+    batch = _given(inputs, torch.cat([x] * views + [u] * views), settings, draws)
     n_labelled = views * len(x)
 
-    own = network(images).softmax(dim=1)
+    own = network(batch).softmax(dim=1)
     own_x, own_u = own[:n_labelled], own[n_labelled:]
     mean_x = own_x.view(views, len(x), -1).mean(dim=0)
     refined = refine_labels(functional.one_hot(labels, own.shape[1]).to(own.dtype), trust, mean_x)
     targets = sharpen(refined, settings.temperature).repeat(views, 1)
     if len(u):
-        others_u = peer(images[n_labelled:]).softmax(dim=1)
+        others_u = peer(batch[n_labelled:]).softmax(dim=1)
         guess = ((own_u + others_u) / 2).view(views, len(u), -1).mean(dim=0)
         guessed = sharpen(guess, settings.temperature).repeat(views, 1)
         targets = torch.cat([targets, guessed])
-    return images, targets, n_labelled
+    return batch, targets, n_labelled
+
+
+def _given(inputs: Inputs, raw: Tensor, settings: Settings, draws: Draws) -> Tensor:
+    """Return what the network is given of raw samples: augmented or plain, normalised."""
+    batch = inputs.augment(raw, draws.pixels) if settings.augment else inputs.plain(raw)
+    return inputs.normalise(batch)
 
 
 def refine_labels(labels: Tensor, trust: Tensor, predictions: Tensor) -> Tensor:
@@ -249,12 +249,12 @@ def sharpen(probabilities: Tensor, temperature: float) -> Tensor:
 
 
 def mix(
-    images: Tensor, targets: Tensor, share: float, generator: torch.Generator
+    batch: Tensor, targets: Tensor, share: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Mix every row with that of a random permutation; one `share`, of the first, for all."""
-    partner = torch.randperm(len(images), generator=generator, device=images.device)
+    partner = torch.randperm(len(batch), generator=generator, device=batch.device)
     return (
-        torch.lerp(images[partner], images, share),
+        torch.lerp(batch[partner], batch, share),
         torch.lerp(targets[partner], targets, share),
     )
 

@@ -1,4 +1,4 @@
-"""The small network of the trainer, and the features that any network has."""
+"""The small networks of the trainer, and the features that any network has."""
 
 from __future__ import annotations
 
@@ -57,6 +57,50 @@ class SmallCNN(nn.Module):
         """Return logits of shape (batch, n_classes) of images of shape (batch, channels, h, w)."""
         logits: Tensor = self.classifier(self.hidden(self.convolutions(images)))
         return logits
+
+
+class SmallMLP(nn.Module):
+    """Two hidden layers: logits of features from any encoder.
+
+    Parameters
+    ----------
+    n_features : int
+    n_classes : int
+    hidden : tuple of int, default=(512, 256)
+        Units of the hidden layers; the output of the last is the features.
+
+    Notes
+    -----
+    Without normalisation or dropout of its own: it memorises wrong labels, as large networks do on
+    images.
+
+    Examples
+    --------
+    >>> import torch
+    >>> SmallMLP(30, 10)(torch.zeros(5, 30)).shape
+    torch.Size([5, 10])
+    """
+
+    def __init__(
+        self, n_features: int, n_classes: int, hidden: tuple[int, int] = (512, 256)
+    ) -> None:
+        super().__init__()
+        self.hidden = nn.Sequential(
+            nn.Linear(n_features, hidden[0]), nn.ReLU(), nn.Linear(*hidden), nn.ReLU()
+        )
+        self.classifier = nn.Linear(hidden[1], n_classes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits of shape (batch, n_classes) of features of shape (batch, n_features)."""
+        logits: Tensor = self.classifier(self.hidden(features))
+        return logits
+
+
+def default_network(shape: tuple[int, ...], n_classes: int) -> nn.Module:
+    """Return a new `SmallCNN` for images of this shape, or a `SmallMLP` for features."""
+    if len(shape) == 4:
+        return SmallCNN(shape[1], n_classes)
+    return SmallMLP(shape[2], n_classes)
 
 
 def penultimate(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -30,11 +30,12 @@ from noisyselect.torch.checkpoint import (
     save_checkpoint,
     training_state,
 )
-from noisyselect.torch.data import ImageData, Pixels, SelectedImages
+from noisyselect.torch.data import TrainingData
 from noisyselect.torch.evaluation import Evaluation, accuracy, all_features, evaluate
+from noisyselect.torch.inputs import INPUTS, SelectedSamples
 from noisyselect.torch.measures import measure
 from noisyselect.torch.mixmatch import Draws, mixmatch_epoch, warm_up_epoch
-from noisyselect.torch.models import SmallCNN
+from noisyselect.torch.models import default_network
 from noisyselect.torch.settings import Settings
 
 NAMES = ("a", "b")
@@ -108,7 +109,7 @@ class TrainResult:
 
 
 def train(
-    data: ImageData,
+    data: TrainingData,
     settings: Settings,
     out: str | Path,
     *,
@@ -123,13 +124,14 @@ def train(
 
     Parameters
     ----------
-    data : ImageData
+    data : TrainingData
     settings : Settings
     out : path
         The run directory; it must not exist yet, unless `resume`.
     network : callable, optional
-        Returns a new network that maps images (batch, channels, height, width) to logits (batch,
-        n_classes); called twice, for two initialisations. By default `SmallCNN`.
+        Returns a new network that maps images (batch, channels, height, width), or features (batch,
+        n_features), to logits (batch, n_classes); called twice, for two initialisations. By default
+        `SmallCNN`, or `SmallMLP`.
     selector : Selector, optional
         By default ``VRLVSelector(window=settings.vrlv_window, short_history="gmm",
         random_state=settings.seed)`` for ``"vrlvmix"``, for which it must be a `VRLVSelector`, and
@@ -193,7 +195,7 @@ class _Network:
 class _Run:
     """A run in progress. What it needs to go on is what `_save` writes and `_restore` reads."""
 
-    data: ImageData
+    data: TrainingData
     settings: Settings
     path: Path
     factory: Callable[[], nn.Module] | None
@@ -208,8 +210,8 @@ class _Run:
         self.device = torch.device("cuda" if cuda else name)
         self.selector = _suited(self.selector, self.settings)
         data = self.data
-        self.pixels = Pixels(data.images, self.device)
-        self.test_pixels = Pixels(data.test_images, self.device, like=self.pixels)
+        self.inputs = INPUTS[data.kind](data.inputs, self.device)
+        self.test_inputs = INPUTS[data.kind](data.test_inputs, self.device, like=self.inputs)
         self.labels = torch.from_numpy(data.labels.copy()).to(self.device)
         self.test_labels = torch.from_numpy(data.test_labels.copy()).to(self.device)
         self.described = self._describe()
@@ -225,7 +227,7 @@ class _Run:
 
     def _build(self) -> list[_Network]:
         data, settings = self.data, self.settings
-        factory = self.factory or (lambda: SmallCNN(data.images.shape[1], data.n_classes))
+        factory = self.factory or (lambda: default_network(data.inputs.shape, data.n_classes))
         with _seeded(settings.seed, self.device):
             modules = [factory() for _ in NAMES]
         for module in modules:
@@ -289,13 +291,13 @@ class _Run:
             _check_finite(losses, epoch, network.name)
             measures[f"train_loss_{network.name}"] = float(losses.mean())
 
-        evaluations = [evaluate(net.module, self.pixels, self.labels) for net in self.networks]
+        evaluations = [evaluate(net.module, self.inputs, self.labels) for net in self.networks]
         predictions = [evaluation.predictions for evaluation in evaluations]
         result = EpochResult(
             epoch,
             phase,
             lr,
-            accuracy([net.module for net in self.networks], self.test_pixels, self.test_labels),
+            accuracy([net.module for net in self.networks], self.test_inputs, self.test_labels),
             measures | measure(self.data, NAMES, predictions, selections),
         )
         self._close(result, evaluations)
@@ -328,7 +330,7 @@ class _Run:
             # Where the mixture keeps nothing there is no rate to fix: VRLV asks again every epoch.
             self.selector = replace(selector, clean_rate=float(kept) or None)
         if selector.balance and self.neighbours is None:
-            features = all_features(network_a.module, self.pixels)
+            features = all_features(network_a.module, self.inputs)
             self.neighbours = nearest_neighbours(features, selector.n_neighbors, "cosine")
         if self.neighbours is not None:
             network_a.bank.set_neighbours(self.neighbours)
@@ -362,19 +364,19 @@ class _Run:
                 return warm_up_epoch(
                     network.module,
                     network.optimiser,
-                    self.pixels,
+                    self.inputs,
                     self.labels,
                     settings,
                     draws,
                     penalise,
                 )
-            labelled = SelectedImages(self.pixels.images, self.data.labels, selection)
+            labelled = SelectedSamples(self.inputs.values, self.data.labels, selection)
             unlabelled = torch.from_numpy(np.flatnonzero(selection.unlabelled_mask))
             return mixmatch_epoch(
                 network.module,
                 peer.module,
                 network.optimiser,
-                self.pixels,
+                self.inputs,
                 labelled,
                 unlabelled.to(self.device),
                 self._class_weights(labelled),
@@ -383,7 +385,7 @@ class _Run:
                 draws,
             )
 
-    def _class_weights(self, labelled: SelectedImages) -> Tensor | None:
+    def _class_weights(self, labelled: SelectedSamples) -> Tensor | None:
         """Return the weights of Eq. 10, of VRLVMix alone."""
         if self.settings.method != "vrlvmix":
             return None
@@ -451,7 +453,7 @@ def _check_finite(losses: Tensor, epoch: int, name: str) -> None:
         raise NonFiniteLossError(
             f"The loss of network {name} is {losses[bad[0, 0]].item()} at epoch {epoch}, batch "
             f"{int(bad[0, 0])} of {len(losses)}. The checkpoint of the last closed epoch stays; "
-            "train with a smaller `lr`, or look for NaN in the images."
+            "train with a smaller `lr`, or look for NaN in the inputs."
         )
 
 

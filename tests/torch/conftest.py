@@ -17,7 +17,7 @@ else:
 @pytest.fixture(scope="session")
 def blobs():
     """90 images of 3 classes, a bright spot in one of 3 places, a third of the labels wrong."""
-    from noisyselect.torch import ImageData
+    from noisyselect.torch import TrainingData
 
     rng = np.random.default_rng(0)
 
@@ -31,10 +31,10 @@ def blobs():
     labels = truth.copy()
     wrong = rng.permutation(90)[:30]
     labels[wrong] = (truth[wrong] + 1) % 3
-    return ImageData(
-        images=images(truth),
+    return TrainingData(
+        inputs=images(truth),
         labels=labels,
-        test_images=images(test_labels),
+        test_inputs=images(test_labels),
         test_labels=test_labels,
         class_names=("left", "middle", "right"),
         true_labels=truth,

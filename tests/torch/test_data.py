@@ -1,5 +1,6 @@
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -9,8 +10,8 @@ import torch
 from PIL import Image
 
 from noisyselect import MixupRecipes, Selection
-from noisyselect.torch import ImageData, SelectedImages, load_data, with_noise
-from noisyselect.torch.data import Pixels
+from noisyselect.torch import SelectedSamples, TrainingData, load_data, save_features, with_noise
+from noisyselect.torch.inputs import Pixels
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +37,61 @@ def parquet_folder(tmp_path):
     return tmp_path
 
 
+def feature_data(n=30):
+    rng = np.random.default_rng(0)
+    return TrainingData(
+        inputs=rng.normal(size=(n, 2, 5)).astype(np.float32),
+        labels=np.arange(n) % 10,
+        test_inputs=rng.normal(size=(10, 1, 5)).astype(np.float32),
+        test_labels=np.arange(10),
+        class_names=tuple("abcdefghij"),
+        ids=np.arange(n) * 3,
+        name="made up",
+        kind="features",
+    )
+
+
+def test_features_are_saved_with_what_noise_needs_and_read_again(tmp_path):
+    data = feature_data()
+    save_features(tmp_path / "f.npz", data, data.inputs, data.test_inputs)
+    again = load_data(str(tmp_path / "f.npz"))
+    for name in ("inputs", "labels", "test_inputs", "test_labels", "ids"):
+        assert np.array_equal(getattr(again, name), getattr(data, name))
+    assert again.class_names == data.class_names
+    assert again.name == "made up"
+    assert [file.name for file in tmp_path.iterdir()] == ["f.npz"]
+    part = load_data(str(tmp_path / "f.npz"), subset=12)
+    assert np.array_equal(part.labels, (part.ids // 3) % 10)
+
+
+def test_features_of_one_view_need_no_axis_for_it(tmp_path):
+    x = np.random.default_rng(0).normal(size=(6, 4))
+    np.savez(
+        tmp_path / "f.npz", features=x, labels=[0, 1] * 3, test_features=x, test_labels=[1, 0] * 3
+    )
+    data = load_data(str(tmp_path / "f.npz"))
+    assert data.inputs.shape == (6, 1, 4)
+    assert data.n_classes == 2
+
+
+def test_features_without_labels_are_refused(tmp_path):
+    np.savez(tmp_path / "f.npz", features=np.zeros((3, 2)), labels=[0, 1, 0])
+    with pytest.raises(ValueError, match="it lacks test_features, test_labels"):
+        load_data(str(tmp_path / "f.npz"))
+
+
+def test_test_features_of_another_length_are_refused():
+    data = feature_data()
+    with pytest.raises(ValueError, match=r"`test_inputs` must have the size of `inputs`, \(5,\)"):
+        replace(data, test_inputs=data.test_inputs[..., :3])
+
+
 def test_digits_come_in_one_fixed_stratified_split(digits):
     np.random.seed(5)
     again = load_data("digits")
-    assert digits.images.shape == (1437, 1, 8, 8)
-    assert digits.test_images.shape == (360, 1, 8, 8)
-    assert np.array_equal(digits.images, again.images)
+    assert digits.inputs.shape == (1437, 1, 8, 8)
+    assert digits.test_inputs.shape == (360, 1, 8, 8)
+    assert np.array_equal(digits.inputs, again.inputs)
     shares = np.bincount(digits.labels) / 1437 - np.bincount(digits.test_labels) / 360
     assert np.abs(shares).max() < 0.005
 
@@ -49,7 +99,7 @@ def test_digits_come_in_one_fixed_stratified_split(digits):
 def test_no_digit_is_in_both_parts(digits):
     from sklearn.datasets import load_digits
 
-    both = np.concatenate([digits.images, digits.test_images]).reshape(1797, 64)
+    both = np.concatenate([digits.inputs, digits.test_inputs]).reshape(1797, 64)
     whole = (load_digits().data * 15).astype(np.uint8)
     assert np.array_equal(*(np.unique(rows, axis=0) for rows in (both, whole)))
     assert len(both) == len(whole)
@@ -71,10 +121,10 @@ def test_asymmetric_noise_on_other_data_than_cifar_makes_each_class_the_next(dig
 
 
 def test_asymmetric_noise_stays_inside_superclasses(digits):
-    grouped = ImageData(
-        digits.images,
+    grouped = TrainingData(
+        digits.inputs,
         digits.labels,
-        digits.test_images,
+        digits.test_inputs,
         digits.test_labels,
         digits.class_names,
         superclasses=(0, 1, 0, 1, 0, 1, 0, 1, 0, 2),
@@ -103,9 +153,9 @@ def test_an_unknown_kind_of_noise_is_refused(digits):
 
 def test_a_folder_of_parquet_gives_its_pixels_labels_and_class_names(parquet_folder):
     data = load_data(str(parquet_folder))
-    assert data.images.shape == (6, 3, 4, 6)
-    assert data.images.dtype == np.uint8
-    assert data.images[4, :, 3, 5].tolist() == [40, 0, 255]
+    assert data.inputs.shape == (6, 3, 4, 6)
+    assert data.inputs.dtype == np.uint8
+    assert data.inputs[4, :, 3, 5].tolist() == [40, 0, 255]
     assert data.labels.tolist() == [0, 1, 2, 1, 0, 2]
     assert data.class_names == ("cat", "dog", "ox")
 
@@ -126,7 +176,7 @@ def test_human_labels_that_are_not_there_are_asked_for_by_name(digits, parquet_f
 
 def test_a_subset_keeps_the_row_numbers_of_its_images(parquet_folder):
     whole, part = load_data(str(parquet_folder)), load_data(str(parquet_folder), subset=4)
-    assert np.array_equal(part.images, whole.images[part.ids])
+    assert np.array_equal(part.inputs, whole.inputs[part.ids])
     assert np.array_equal(part.labels, whole.labels[part.ids])
     assert part.n_samples == 4
 
@@ -144,8 +194,8 @@ def test_an_npz_file_may_hold_grey_or_colour_images(tmp_path):
     for name, images in (("grey", grey), ("colour", colour)):
         parts = {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels[:, None]}
         np.savez(tmp_path / f"{name}.npz", **parts)
-    assert load_data(str(tmp_path / "grey.npz")).images.shape == (5, 1, 4, 6)
-    assert (load_data(str(tmp_path / "colour.npz")).images[:, 2] == 7).all()
+    assert load_data(str(tmp_path / "grey.npz")).inputs.shape == (5, 1, 4, 6)
+    assert (load_data(str(tmp_path / "colour.npz")).inputs[:, 2] == 7).all()
 
 
 def test_an_npz_file_that_lacks_something_says_what(tmp_path):
@@ -166,8 +216,8 @@ def test_cifars_binary_files_are_read_plane_by_plane(tmp_path):
     for name in ("data_batch_1.bin", "data_batch_2.bin", "test_batch.bin"):
         np.tile(record, 2).tofile(tmp_path / name)
     data = load_data("cifar10", tmp_path)
-    assert data.images.shape == (4, 3, 32, 32)
-    assert data.images[3, :, 0, 0].tolist() == [1, 2, 3]
+    assert data.inputs.shape == (4, 3, 32, 32)
+    assert data.inputs[3, :, 0, 0].tolist() == [1, 2, 3]
     assert data.class_names[data.labels[0]] == "horse"
 
 
@@ -192,7 +242,7 @@ def test_the_real_cifar_aligns_with_its_human_labels(shared_data):
 def test_images_without_a_channel_axis_are_refused_with_the_way_out():
     images, labels = np.zeros((2, 8, 8)), [0, 1]
     with pytest.raises(ValueError, match=r"n_channels.*got \(2, 8, 8\).*axis of one channel"):
-        ImageData(images, labels, images, labels, ("a", "b"))
+        TrainingData(images, labels, images, labels, ("a", "b"))
 
 
 def test_pixels_leave_with_mean_0_and_deviation_1_per_channel():
@@ -224,7 +274,7 @@ PIXELS = torch.tensor([[10.0], [20.0], [30.0], [40.0]])
 
 
 def test_a_selection_becomes_its_real_and_then_its_synthetic_images():
-    selected = SelectedImages(PIXELS, [2, 0, 0, 1], SELECTION)
+    selected = SelectedSamples(PIXELS, [2, 0, 0, 1], SELECTION)
     images, labels, trust = selected[torch.arange(len(selected))]
     # 0.75 a + 0.25 c = 30 + 5 and 0.5 d + 0.5 b = 5 + 15.
     assert images[:, 0].tolist() == [10, 40, 35, 20]
@@ -233,7 +283,7 @@ def test_a_selection_becomes_its_real_and_then_its_synthetic_images():
 
 
 def test_a_data_loader_takes_a_selection_image_by_image_or_batch_by_batch():
-    selected = SelectedImages(PIXELS, [2, 0, 0, 1], SELECTION)
+    selected = SelectedSamples(PIXELS, [2, 0, 0, 1], SELECTION)
     singly = next(iter(torch.utils.data.DataLoader(selected, batch_size=4)))
     batches = torch.utils.data.BatchSampler(range(4), 4, drop_last=False)
     tensors = (torch.tensor(batch) for batch in batches)
@@ -244,4 +294,4 @@ def test_a_data_loader_takes_a_selection_image_by_image_or_batch_by_batch():
 
 def test_a_selection_of_other_samples_is_refused():
     with pytest.raises(ValueError, match="n_samples"):
-        SelectedImages(PIXELS[:3], [2, 0, 0], SELECTION)
+        SelectedSamples(PIXELS[:3], [2, 0, 0], SELECTION)

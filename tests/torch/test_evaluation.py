@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from noisyselect.torch import SmallCNN
-from noisyselect.torch.data import Pixels
 from noisyselect.torch.evaluation import accuracy, all_features, evaluate
+from noisyselect.torch.inputs import Pixels
 
 CPU = torch.device("cpu")
 

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from noisyselect import MixupRecipes, Selection
-from noisyselect.torch import SelectedImages, Settings, SmallCNN
-from noisyselect.torch.data import Pixels
+from noisyselect.torch import SelectedSamples, Settings, SmallCNN
+from noisyselect.torch.inputs import Pixels
 from noisyselect.torch.mixmatch import (
     Draws,
     endless_batches,
@@ -41,7 +41,7 @@ class Counting(nn.Module):
 
 def run_mixmatch(data, clean, settings=SETTINGS, unlabelled=None, synthetic=None, weights=None):
     """One epoch on the samples in `clean`; returns its losses and both networks."""
-    pixels = Pixels(data.images, CPU)
+    pixels = Pixels(data.inputs, CPU)
     mask = np.isin(np.arange(data.n_samples), clean)
     trust = np.where(mask, 0.8, 0)
     selection = Selection(clean=mask, trust=trust, ids=data.ids, synthetic=synthetic)
@@ -52,7 +52,7 @@ def run_mixmatch(data, clean, settings=SETTINGS, unlabelled=None, synthetic=None
         peer,
         torch.optim.SGD(network.parameters(), 0.02),
         pixels,
-        SelectedImages(pixels.images, data.labels, selection),
+        SelectedSamples(pixels.values, data.labels, selection),
         torch.from_numpy(rest),
         weights,
         5.0,
@@ -165,7 +165,7 @@ def test_the_confidence_penalty_lowers_the_loss_by_the_entropy(blobs):
     def first_loss(penalise):
         network = Counting()
         optimiser = torch.optim.SGD(network.parameters(), 0.02)
-        pixels, labels = Pixels(blobs.images, CPU), torch.from_numpy(blobs.labels.copy())
+        pixels, labels = Pixels(blobs.inputs, CPU), torch.from_numpy(blobs.labels.copy())
         return warm_up_epoch(network, optimiser, pixels, labels, SETTINGS, draws(), penalise)[0]
 
     # A new network is nearly uniform: its entropy is nearly log 3.
@@ -174,7 +174,7 @@ def test_the_confidence_penalty_lowers_the_loss_by_the_entropy(blobs):
 
 def test_warm_up_has_batches_of_twice_the_size(blobs):
     network = Counting()
-    pixels, labels = Pixels(blobs.images, CPU), torch.from_numpy(blobs.labels.copy())
+    pixels, labels = Pixels(blobs.inputs, CPU), torch.from_numpy(blobs.labels.copy())
     optimiser = torch.optim.SGD(network.parameters(), 0.02)
     losses = warm_up_epoch(network, optimiser, pixels, labels, SETTINGS, draws(), False)
     assert [size for size, _ in network.calls] == [15] * 6

@@ -6,7 +6,7 @@ import torch
 
 from noisyselect import GMMSelector, Selection, VRLVSelector, open_run
 from noisyselect.errors import DegenerateWarning, NonFiniteLossError
-from noisyselect.torch import Settings, SmallCNN, load_data, train, with_noise
+from noisyselect.torch import Settings, SmallCNN, TrainingData, load_data, train, with_noise
 
 SHORT = Settings(epochs=8, warm_up=4, batch_size=16, augment=False, lr_drop_epoch=6)
 METHODS = ("vrlvmix", "dividemix", "ce")
@@ -340,3 +340,28 @@ def test_vrlvmix_learns_what_cross_entropy_memorises_away(tmp_path):
     assert plain.epochs[-1].measures["fitted_wrong_a"] > 0.8
     assert robust.epochs[-1].measures["fitted_wrong_a"] < 0.1
     assert robust.last > plain.last + 0.1
+
+
+def test_features_of_several_views_are_trained_on_with_and_without_augmentation(tmp_path):
+    rng = np.random.default_rng(0)
+    truth, test_labels = np.arange(300) % 3, np.arange(60) % 3
+    labels = np.where(rng.random(300) < 0.4, rng.integers(0, 3, 300), truth)
+
+    def features(classes):
+        views = 3 * np.eye(3, 8)[classes][:, None] + 0.2 * rng.normal(size=(classes.size, 2, 8))
+        return (views + rng.normal(size=(classes.size, 1, 8))).astype(np.float32)
+
+    data = TrainingData(
+        inputs=features(truth),
+        labels=labels,
+        test_inputs=features(test_labels),
+        test_labels=test_labels,
+        class_names=("a", "b", "c"),
+        true_labels=truth,
+        kind="features",
+    )
+    for augment in (False, True):
+        settings = Settings(epochs=8, augment=augment, lr=0.05)
+        result = train(data, settings, tmp_path / f"run-{augment}")
+        assert result.last > 0.85
+        assert result.epochs[-1].measures["precision_b"] > 0.85

@@ -1,0 +1,190 @@
+"""How batches leave a data set: normalised, augmented, or chosen by a selection."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from noisyselect.arrays import AnyArray, check_shape, integers
+from noisyselect.selection import Selection
+from noisyselect.torch.augment import crop_and_flip
+
+
+class Inputs(ABC):
+    """All samples as one tensor on a device; what a network is given of them.
+
+    Parameters
+    ----------
+    values : array of shape (n_samples, ...)
+        Of any real type; uint8 takes a quarter of the memory of floats.
+    device : torch.device
+    like : Inputs, optional
+        Normalise with the mean and deviation of these: test samples with those of the training set.
+    """
+
+    def __init__(self, values: AnyArray, device: torch.device, like: Inputs | None = None) -> None:
+        # A copy: torch does not know read-only arrays.
+        self.values = torch.from_numpy(np.array(values)).to(device)
+        if like is None:
+            self.mean, std = self._moments()
+            # What is constant stays so, at 0.
+            self.std = std.clamp_min(1e-6)
+        else:
+            self.mean, self.std = like.mean, like.std
+
+    @property
+    def device(self) -> torch.device:
+        """Where the samples are."""
+        return self.values.device
+
+    def raw(self, rows: Tensor) -> Tensor:
+        """Return the samples of `rows` as they were given, which is what is mixed and augmented."""
+        return self.values.index_select(0, rows)
+
+    def normalise(self, batch: Tensor) -> Tensor:
+        """Return floats of mean 0 and deviation 1 over the training set."""
+        return (batch.float() - self.mean) / self.std
+
+    @abstractmethod
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        """Return mean and deviation of what a network is given."""
+
+    @abstractmethod
+    def plain(self, batch: Tensor) -> Tensor:
+        """Return raw samples as they are evaluated, not normalised yet."""
+
+    @abstractmethod
+    def augment(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Return raw samples as they are trained on, one independent draw each."""
+
+
+class Pixels(Inputs):
+    """Images of shape (n_samples, n_channels, height, width); augmented by crops and mirroring."""
+
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        values = self.values.float()
+        return values.mean((0, 2, 3), keepdim=True), values.std((0, 2, 3), keepdim=True)
+
+    def plain(self, batch: Tensor) -> Tensor:
+        """Return the images as they are."""
+        return batch
+
+    def augment(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the images shifted and mirrored, see `crop_and_flip`."""
+        return crop_and_flip(batch, generator)
+
+
+class Views(Inputs):
+    """Features of shape (n_samples, n_views, n_features); augmented by taking a view at random.
+
+    View 0, by convention that of the sample itself, is what is evaluated. Beside the view, a share
+    of the features is set to their mean (dropout without rescaling, which normalised features do
+    not need to keep their mean).
+    """
+
+    # The share dropped. A fifth is what input layers are usually given (Srivastava et al., 2014).
+    dropped = 0.2
+
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        values = self.values.float()
+        return values.mean((0, 1)), values.std((0, 1))
+
+    def plain(self, batch: Tensor) -> Tensor:
+        """Return view 0, shape (batch, n_features)."""
+        return batch[:, 0].float()
+
+    def augment(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a random view of each sample with some features dropped."""
+        n, n_views, n_features = batch.shape
+
+        def draw(*shape: int) -> Tensor:
+            return torch.rand(shape, generator=generator, device=batch.device)
+
+        view = (draw(n) * n_views).long()
+        chosen = batch[torch.arange(n, device=batch.device), view].float()
+        return torch.where(draw(n, n_features) < self.dropped, self.mean, chosen)
+
+
+# By `TrainingData.kind`.
+INPUTS: dict[str, type[Inputs]] = {"images": Pixels, "features": Views}
+
+
+class SelectedSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """The labelled samples of a selection, its synthetic ones included, for any loop.
+
+    Parameters
+    ----------
+    inputs : Tensor of shape (n_samples, ...)
+        Images, features or anything else that can be mixed, in the order of the selection.
+    labels : array of int or Tensor, shape (n_samples,)
+        Given labels.
+    selection : Selection
+        Real rows are its clean samples, in order; then come the rows of its recipes.
+
+    Notes
+    -----
+    An index is an int or, for a whole batch at once, a tensor of ints, with which
+    ``DataLoader(selected, sampler=BatchSampler(...), batch_size=None)`` needs no collation. Items
+    are input (float), label (int64) and trust (float in [0, 1], 1 for synthetic samples).
+
+    Examples
+    --------
+    >>> from noisyselect import MixupRecipes, Selection
+    >>> recipe = MixupRecipes(anchors=[0], partners=[2], lam=[0.75], labels=[1])
+    >>> selection = Selection(clean=[True, True, False], trust=[0.9, 0.8, 0], synthetic=recipe)
+    >>> selected = SelectedSamples(torch.tensor([[4.0], [5.0], [8.0]]), [1, 0, 0], selection)
+    >>> selected[2]
+    (tensor([5.]), tensor(1), tensor(1.))
+    """
+
+    def __init__(
+        self, inputs: Tensor, labels: npt.ArrayLike | Tensor, selection: Selection
+    ) -> None:
+        given = integers("labels", labels)
+        check_shape("inputs", selection.ids, {"n_samples": len(inputs)}, "Of one selection.")
+        check_shape("labels", given, {"n_samples": len(inputs)}, "It must match `inputs`.")
+        rows = np.flatnonzero(selection.clean)
+        trust = selection.trust[rows]
+        columns: list[AnyArray] = [rows, rows, np.ones(rows.size), given[rows], trust]
+        recipes = selection.synthetic
+        self.n_synthetic = 0 if recipes is None else len(recipes)
+        if recipes is not None and self.n_synthetic:
+            made = (
+                _rows_of(recipes.anchors, selection.ids),
+                _rows_of(recipes.partners, selection.ids),
+                recipes.lam,
+                recipes.labels,
+                np.ones(self.n_synthetic),
+            )
+            columns = [np.concatenate(pair) for pair in zip(columns, made, strict=True)]
+
+        def tensor(values: AnyArray, dtype: torch.dtype) -> Tensor:
+            return torch.from_numpy(values).to(inputs.device, dtype)
+
+        self.inputs = inputs
+        self.anchors, self.partners = (tensor(part, torch.int64) for part in columns[:2])
+        self.lam, self.labels = tensor(columns[2], torch.float32), tensor(columns[3], torch.int64)
+        self.trust = tensor(columns[4], torch.float32)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return input, label and trust; of a batch where `index` is a tensor."""
+        batch = self.inputs[self.anchors[index]].float()
+        if self.n_synthetic:
+            lam = self.lam[index]
+            lam = lam.view(*lam.shape, *[1] * (self.inputs.ndim - 1))
+            batch = torch.lerp(self.inputs[self.partners[index]].float(), batch, lam)
+        return batch, self.labels[index], self.trust[index]
+
+
+def _rows_of(wanted: AnyArray, ids: AnyArray) -> npt.NDArray[np.intp]:
+    order = np.argsort(ids, kind="stable")
+    rows: npt.NDArray[np.intp] = order[np.searchsorted(ids, wanted, sorter=order)]
+    return rows
