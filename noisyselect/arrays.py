@@ -59,13 +59,27 @@ def check_shape(
         raise ValueError(message.rstrip())
 
 
+def identifiers(ids: npt.ArrayLike) -> AnyArray:
+    """Return sample ids as an array of integers or strings; pandas hands out strings as objects."""
+    array = to_numpy(ids)
+    if array.dtype.kind == "O" and all(isinstance(item, str) for item in array.flat):
+        return array.astype(np.str_)
+    if array.dtype.kind not in "iuU":
+        raise TypeError(f"`ids` must hold integers or strings, got dtype {array.dtype}.")
+    return array
+
+
 def integers(name: str, values: npt.ArrayLike) -> IntArray:
     """Return `values` as an integer array, refusing floats, bools and strings."""
     array = to_numpy(values)
     if array.size == 0 and not isinstance(values, np.ndarray):
         array = array.astype(np.int64)
     if not np.issubdtype(array.dtype, np.integer):
-        raise TypeError(f"`{name}` must hold integers, got dtype {array.dtype}.")
+        hint = " Encode names first: np.unique(names, return_inverse=True)."
+        raise TypeError(
+            f"`{name}` must hold integers, got dtype {array.dtype}."
+            f"{hint if array.dtype.kind in 'UO' else ''}"
+        )
     return array
 
 
@@ -95,9 +109,7 @@ def sample_ids(ids: npt.ArrayLike | None, n_samples: int) -> AnyArray:
     """Return the ids of `n_samples` samples: integers or strings, all different; default 0..n-1."""
     if ids is None:
         return np.arange(n_samples)
-    array = to_numpy(ids)
-    if not (np.issubdtype(array.dtype, np.integer) or array.dtype.kind == "U"):
-        raise TypeError(f"`ids` must hold integers or strings, got dtype {array.dtype}.")
+    array = identifiers(ids)
     check_shape("ids", array, {"n_samples": n_samples})
     if np.all(array[1:] > array[:-1]):  # the common case, without the sort
         return array

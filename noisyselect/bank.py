@@ -21,6 +21,7 @@ from noisyselect.arrays import (
     check_shape,
     first,
     floats,
+    identifiers,
     integers,
     to_numpy,
 )
@@ -89,7 +90,9 @@ class MemoryBank:
         Number of last epochs whose class probabilities are kept.
     missing : {"error", "unlabelled"}, default="error"
         What `end_epoch` does about samples that were never recorded: refuse to close the epoch, or
-        close it and leave them without a valid record, so that they are never selected.
+        close it and leave them without a valid record, so that they are not selected. That is for
+        epochs on subsets drawn at random; a loop that records only what it selected would never
+        see the others again.
 
     Raises
     ------
@@ -143,6 +146,9 @@ class MemoryBank:
         self._epochs: deque[tuple[int, float, str]] = deque(maxlen=window)
         self._features: FloatArray | None = None
         self._neighbours: IntArray | None = None
+        # Where features are known, and the neighbours found on them, which all logs share.
+        self._known = np.zeros(self.n_samples, dtype=bool)
+        self._found: dict[int, IntArray] = {}
         self._next_epoch = 0
         self._open = self._new_epoch()
 
@@ -165,7 +171,8 @@ class MemoryBank:
             Row positions, nearest first, without the sample itself. They are not part of
             `state_dict`: save them once and set them again.
         """
-        checked = TrainingLog(labels=self.labels, neighbours=integers("neighbours", neighbours))
+        given = integers("neighbours", neighbours).copy()
+        checked = TrainingLog(labels=self.labels, neighbours=given)
         self._neighbours = checked.neighbours
 
     def record(
@@ -207,7 +214,8 @@ class MemoryBank:
         batch: dict[str, AnyArray] = {}
         if losses is not None:
             values = floats("losses", losses)
-            check_shape("losses", values, per_sample, "Not a mean: use reduction='none'.")
+            hint = "Not a mean: use reduction='none'." if values.ndim == 0 else ""
+            check_shape("losses", values, per_sample, hint)
             batch["losses"] = values
         if probabilities is not None:
             values = floats("probabilities", probabilities)
@@ -229,6 +237,8 @@ class MemoryBank:
             known = self._open.columns.get("features")
             width = None if known is None else known.shape[1]
             check_shape("features", values, {"batch": rows.size, "n_features": width})
+            if not np.isfinite(values).all():
+                raise ValueError("`features` must be finite: neighbours of NaN are undefined.")
             batch["features"] = values
         if not batch:
             raise ValueError(
@@ -271,10 +281,12 @@ class MemoryBank:
         if absent.size and self.missing == "error":
             raise ValueError(
                 f"Epoch {self._next_epoch} lacks {absent.size} of {self.n_samples} samples, ids "
-                f"{first(absent)}. Record them, or make the bank with missing='unlabelled'."
+                f"{first(absent)}. Record all samples every epoch, best in a pass of their own "
+                "after training. MemoryBank(missing='unlabelled') does without, but what is not "
+                "recorded is not selected: never record only what was selected before."
             )
         summary = self._summarise(current, n_missing=absent.size)
-        self._features = current.columns.pop("features", self._features)
+        self._keep_features(current)
         self._closed.append(current)
         self._epochs.append((self._next_epoch, np.nan if lr is None else float(lr), phase))
         for old in list(self._closed)[: -self.probability_window]:
@@ -287,7 +299,7 @@ class MemoryBank:
         """Return an immutable log of the closed epochs that the window keeps.
 
         A column is in the log when every kept epoch recorded it; of the probabilities those of the
-        last epochs that did, and of the features the latest.
+        last epochs that did, and of the features the latest, once every sample has some.
 
         Raises
         ------
@@ -308,8 +320,8 @@ class MemoryBank:
             recent.insert(0, epoch.columns["probabilities"])
         if recent:
             columns["probabilities"] = np.stack(recent)
-        if self._features is not None:
-            columns["features"] = self._features.copy()
+        if self._features is not None and self._known.all():
+            columns["features"] = self._features
         if self._neighbours is not None:
             columns["neighbours"] = self._neighbours
         numbers, rates, phases = zip(*self._epochs, strict=True)
@@ -320,9 +332,8 @@ class MemoryBank:
         # `end_epoch` has warned of non-finite losses, once; every later log would warn again.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NonFiniteWarning)
-            return TrainingLog(
-                labels=self.labels, ids=self.ids, n_classes=self.n_classes, **columns
-            )
+            log = TrainingLog(labels=self.labels, ids=self.ids, n_classes=self.n_classes, **columns)
+        return log.sharing_neighbours(self._found)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything recorded, the open epoch included, for a checkpoint.
@@ -333,7 +344,10 @@ class MemoryBank:
             ``"meta"`` holds plain numbers and strings, for JSON; ``"arrays"`` numeric arrays by
             name, for safetensors or ``numpy.savez``. Nothing needs pickle.
         """
-        arrays: dict[str, AnyArray] = {"open.seen": self._open.seen.copy()}
+        arrays: dict[str, AnyArray] = {
+            "open.seen": self._open.seen.copy(),
+            "known": self._known.copy(),
+        }
         for number, epoch in self._numbered():
             for name, values in epoch.columns.items():
                 arrays[f"{number}.{name}"] = values.copy()
@@ -356,9 +370,13 @@ class MemoryBank:
         ValueError
             If the state is of another format, or of other labels, ids or classes.
         """
+        if not {"meta", "arrays"} <= set(state):
+            raise ValueError(f"`state` must have the keys meta and arrays, got {sorted(state)}.")
         meta, arrays = state["meta"], state["arrays"]
-        if meta["format"] != _STATE_FORMAT:
-            raise ValueError(f"`state` must have format {_STATE_FORMAT}, got {meta['format']!r}.")
+        if meta.get("format") != _STATE_FORMAT:
+            raise ValueError(
+                f"`state` must have format {_STATE_FORMAT}, got {meta.get('format')!r}."
+            )
         if meta["samples"] != self._fingerprint():
             raise ValueError(
                 "`state` must be of a bank with the same labels, ids and n_classes: make the bank "
@@ -371,6 +389,7 @@ class MemoryBank:
         self._closed.extend(self._new_epoch() for _ in self._epochs)
         self._open = _Epoch(arrays["open.seen"].copy(), n_records=meta["open_records"])
         self._features = arrays["features"].copy() if "features" in arrays else None
+        self._known, self._found = arrays["known"].copy(), {}
         for number, epoch in self._numbered():
             prefix = f"{number}."
             for name, values in arrays.items():
@@ -388,6 +407,20 @@ class MemoryBank:
         digest.update("\0".join(str(item) for item in self.ids.tolist()).encode())
         return f"{self.n_classes}:{digest.hexdigest()}"
 
+    def _keep_features(self, epoch: _Epoch) -> None:
+        """Take over the features of a closed epoch; what it lacks stays as it was known before."""
+        features = epoch.columns.pop("features", None)
+        if features is None:
+            return
+        unseen = ~epoch.seen
+        if self._features is not None and self._features.shape == features.shape:
+            features[unseen] = self._features[unseen]
+            self._known |= epoch.seen
+        else:
+            self._known = epoch.seen.copy()
+        # A new array and a new dict: logs handed out before keep theirs.
+        self._features, self._found = features, {}
+
     def _new_epoch(self) -> _Epoch:
         return _Epoch(seen=np.zeros(self.n_samples, dtype=bool))
 
@@ -397,6 +430,7 @@ class MemoryBank:
         check_shape("ids", wanted, {"batch": None})
         if wanted.size == 0:
             return np.zeros(0, dtype=np.intp)
+        wanted = identifiers(wanted)
         if self._contiguous:
             wanted = integers("ids", wanted)
             known = (wanted >= 0) & (wanted < self.n_samples)

@@ -23,6 +23,9 @@ Check = Callable[[Selector], None]
 def check_selector(selector: Selector) -> None:
     """Raise AssertionError, naming the broken promise, unless `selector` keeps the contract.
 
+    The promises are the functions ``check_...`` of this module; the last one is about the
+    docstring.
+
     Parameters
     ----------
     selector : Selector
@@ -33,6 +36,8 @@ def check_selector(selector: Selector) -> None:
     >>> from noisyselect import GMMSelector
     >>> check_selector(GMMSelector(threshold=0.6))
     """
+    if not isinstance(selector, Selector):
+        raise TypeError(f"`selector` must be an instance of a Selector, got {selector!r}.")
     for check in selector_checks():
         check(selector)
 
@@ -177,7 +182,9 @@ def check_float32_and_float64_agree(selector: Selector) -> None:
     """The precision of the recorded losses does not matter."""
     log, peer = next(_ordinary_logs())
     assert log.losses is not None
-    wide = replace(log, losses=log.losses.astype(np.float64))
+    # Digits that float32 does not hold.
+    digits = 1e-9 * np.random.default_rng(7).normal(size=log.losses.shape)
+    wide = replace(log, losses=log.losses.astype(np.float64) * (1 + digits))
     _assert_equal(
         selector.select(wide, peer).clean, selector.select(log, peer).clean, "clean", "widening"
     )
@@ -249,7 +256,7 @@ def check_missing_columns_are_named(selector: Selector) -> None:
 def check_the_representation_makes_it_again(selector: Selector) -> None:
     """``eval(repr(selector))`` is the same selector."""
     names = {name: getattr(noisyselect, name) for name in noisyselect.__all__}
-    names[type(selector).__name__] = type(selector)
+    names |= {type(part).__name__: type(part) for part in _parts(selector)}
     again = eval(repr(selector), names)  # noqa: S307 (our own repr)
     assert repr(again) == repr(selector), f"{selector!r} does not make itself again."
 
@@ -259,10 +266,22 @@ def check_the_docstring_is_complete(selector: Selector) -> None:
     doc = type(selector).__doc__ or ""
     if isinstance(selector, Complement | Combined):
         return
-    for section in ("Parameters", "Notes", "References", "Examples"):
-        assert f"{section}\n    ---" in doc, f"The docstring lacks the section {section}."
-    for name in type(selector).__init__.__annotations__:
-        assert name == "return" or name in doc, f"The docstring does not mention `{name}`."
+    sections = ("Parameters", "Notes", "References", "Examples")
+    lacking = [f"the section {name}" for name in sections if f"{name}\n    ---" not in doc]
+    options = [name for name in type(selector).__init__.__annotations__ if name != "return"]
+    lacking += [f"the option `{name}`" for name in options if name not in doc]
+    assert not lacking, f"The docstring lacks {', '.join(lacking)}."
+
+
+def _parts(selector: Selector) -> list[Selector]:
+    """Return the selectors that a combination is made of."""
+    match selector:
+        case Combined():
+            return [*_parts(selector.left), *_parts(selector.right)]
+        case Complement():
+            return _parts(selector.of)
+        case _:
+            return [selector]
 
 
 def _ordinary_logs() -> Iterator[tuple[TrainingLog, TrainingLog | None]]:

@@ -36,7 +36,8 @@ class TrainingLog:
     """What one network has shown of `n_samples` samples over `n_epochs` epochs.
 
     Selectors read nothing else. True labels are never in it. Every array is read-only, and
-    `last`, `until` and `take` return new views.
+    `last`, `until` and `take` return new views. Arrays are not copied: do not write into yours
+    afterwards.
 
     Parameters
     ----------
@@ -220,12 +221,21 @@ class TrainingLog:
         if self.features is None:
             raise MissingEvidenceError(
                 f"Neighbours need `neighbours` or `features`, but this log has only "
-                f"{', '.join(self.columns)}. Record bank.record(ids, features=...), or pass either "
-                "to TrainingLog."
+                f"{', '.join(self.columns)}. Record bank.record(ids, features=...), give "
+                "bank.set_neighbours(...), or pass either to TrainingLog."
             )
         if k not in self._found:
             self._found[k] = read_only(nearest_neighbours(self.features, k, "cosine"))
         return self._found[k]
+
+    def sharing_neighbours(self, found: dict[int, IntArray]) -> TrainingLog:
+        """Return this log with the neighbours already found on the same features, by k.
+
+        For a memory bank, whose logs would each search again.
+        """
+        view = self._with({})
+        object.__setattr__(view, "_found", found)
+        return view
 
     def _slice_epochs(self, start: int, stop: int) -> TrainingLog:
         changes: dict[str, AnyArray | None] = {}
@@ -313,7 +323,8 @@ def _check_columns(
         check_classes("predictions", columns["predictions"], n_classes, lowest=-1)
     if "neighbours" in columns:
         _check_neighbours(columns["neighbours"], n_samples)
-    if np.any(np.diff(columns["epochs"]) <= 0):
+    epochs = columns["epochs"]
+    if np.any(epochs[1:] <= epochs[:-1]):
         raise ValueError("`epochs` must increase.")
 
 

@@ -14,6 +14,7 @@ from noisyselect.arrays import (
     FloatArray,
     IntArray,
     check_shape,
+    first,
     floats,
     integers,
     read_only,
@@ -56,7 +57,9 @@ class MixupRecipes:
         }
         for name, values in columns.items():
             check_shape(name, values, {"n_synthetic": columns["anchors"].size})
-            object.__setattr__(self, name, read_only(values))
+            object.__setattr__(self, name, read_only(values.copy()))
+        if not ((self.lam >= 0) & (self.lam <= 1)).all():  # NaN fails too
+            raise ValueError("`lam` must lie in [0, 1].")
 
     def __len__(self) -> int:
         return int(self.anchors.size)
@@ -143,11 +146,12 @@ class Selection:
             given = getattr(self, name)
             values = default if given is None else to_numpy(given)
             check_shape(name, values, n_samples, "It must match `clean`.")
-            return read_only(values.astype(dtype, copy=False))
+            # A copy, for a value must not change when the caller's array does.
+            return read_only(values.astype(dtype))
 
         crisp = clean.astype(np.float64)
         values: dict[str, AnyArray] = {
-            "clean": read_only(clean),
+            "clean": read_only(clean.copy()),
             "ids": read_only(sample_ids(self.ids, clean.size)),
             "score": column("score", crisp, np.float64),
             "trust": column("trust", crisp, np.float64),
@@ -176,6 +180,33 @@ class Selection:
 
     def __len__(self) -> int:
         return int(np.count_nonzero(self.clean))
+
+    def __bool__(self) -> bool:
+        raise TypeError("A selection is neither true nor false: ask for len(selection) > 0.")
+
+    def rows(self, ids: npt.ArrayLike) -> npt.NDArray[np.intp]:
+        """Return the row of each id: `weights`, `trust` and the other columns are by row.
+
+        Parameters
+        ----------
+        ids : array of int or str, shape (n,)
+            For example of a batch.
+
+        Raises
+        ------
+        ValueError
+            If an id is not one of this selection.
+        """
+        wanted = to_numpy(ids)
+        order = np.argsort(self.ids, kind="stable")
+        place = np.searchsorted(self.ids, wanted, sorter=order).clip(max=self.ids.size - 1)
+        rows: npt.NDArray[np.intp] = order[place]
+        unknown = wanted[self.ids[rows] != wanted]
+        if unknown.size:
+            raise ValueError(
+                f"`ids` must be of this selection, got {unknown.size} unknown: {first(unknown)}."
+            )
+        return rows
 
     def __contains__(self, sample_id: object) -> bool:
         return bool(np.any(self.labelled == sample_id))

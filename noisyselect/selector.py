@@ -43,6 +43,11 @@ class Selector(ABC):
 
     def __init_subclass__(cls, needs: tuple[str, ...] | None = None) -> None:
         super().__init_subclass__()
+        unknown = [name for name in needs or () if name not in TrainingLog.__dataclass_fields__]
+        if unknown:
+            raise TypeError(
+                f"{cls.__name__}: `needs` must name columns of TrainingLog, got {unknown[0]!r}."
+            )
         if needs is not None:
             cls.needs = needs
 
@@ -65,8 +70,8 @@ class Selector(ABC):
         -------
         Selection
             Over the samples of `log`, in its order. A sample whose loss is not finite, or whose
-            prediction is missing, in an epoch that the rule reads is not clean, has score 0 and
-            the reason ``"no valid record"``.
+            prediction is missing, in one of the last `history` epochs is not clean, has score 0
+            and the reason ``"no valid record"``.
 
         Raises
         ------
@@ -92,6 +97,11 @@ class Selector(ABC):
         usable: BoolArray = np.all(log.valid[-self.history :], axis=0)
         if peer is not None:
             self._require(peer)
+            if not np.array_equal(log.epochs[-1:], peer.epochs[-1:]):
+                raise ValueError(
+                    f"`peer` must end with the same epoch as `log`, got {peer.epochs[-1:]} and "
+                    f"{log.epochs[-1:]}. Cut the longer one with `until`."
+                )
             if not (np.array_equal(log.ids, peer.ids) and np.array_equal(log.labels, peer.labels)):
                 raise ValueError(
                     "`peer` must be the log of a second network over the same samples in the same "
@@ -99,7 +109,7 @@ class Selector(ABC):
                 )
             usable &= np.all(peer.valid[-self.history :], axis=0)
         if usable.all():
-            return tuple(replace(part, ids=log.ids) for part in rule(log, peer))
+            return tuple(replace(_checked(part, self), ids=log.ids) for part in rule(log, peer))
         if not usable.any():
             warnings.warn(
                 f"{type(self).__name__}: no sample has a valid record in the last {self.history} "
@@ -110,9 +120,14 @@ class Selector(ABC):
             return (_spread(None, usable, log),) * n_answers
         rows = np.flatnonzero(usable)
         parts = rule(log.take(rows), None if peer is None else peer.take(rows))
-        return tuple(_spread(part, usable, log) for part in parts)
+        return tuple(_spread(_checked(part, self), usable, log) for part in parts)
 
     def _require(self, log: TrainingLog) -> None:
+        if not isinstance(log, TrainingLog):
+            raise TypeError(
+                f"{type(self).__name__}.select needs a TrainingLog, got {type(log).__name__}. A "
+                "MemoryBank hands one out: bank.log()."
+            )
         for name in self.needs:
             if getattr(log, name) is None:
                 raise MissingEvidenceError(
@@ -144,6 +159,14 @@ class Selector(ABC):
 
     def __invert__(self) -> Selector:
         return Complement(self)
+
+
+def _checked(part: object, selector: Selector) -> Selection:
+    if not isinstance(part, Selection):
+        raise TypeError(
+            f"{type(selector).__name__}._select must return a Selection, got {type(part).__name__}."
+        )
+    return part
 
 
 def _spread(part: Selection | None, usable: BoolArray, log: TrainingLog) -> Selection:

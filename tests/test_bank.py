@@ -201,6 +201,15 @@ def test_probabilities_give_predictions_and_confidences_and_only_the_last_are_ke
     assert log.probabilities[:, 0, 0] == pytest.approx([0.7, 0.8])
 
 
+def test_predictions_of_two_hundred_classes_come_back_right():
+    classes = np.arange(200)
+    bank = MemoryBank(classes)
+    # Beyond 127, which is where one signed byte ends.
+    bank.record(classes, losses=classes / 200, predictions=classes[::-1])
+    bank.end_epoch()
+    assert bank.log().predictions.tolist() == [classes[::-1].tolist()]
+
+
 def test_the_latest_features_stay_until_newer_ones_are_recorded():
     bank = MemoryBank([0, 1])
     bank.record([0, 1], losses=[1, 2], features=[[1.0], [2.0]])
@@ -211,6 +220,40 @@ def test_the_latest_features_stay_until_newer_ones_are_recorded():
     bank.record([0, 1], losses=[1, 2], features=[[3.0], [4.0]])
     bank.end_epoch()
     assert bank.log().features.tolist() == [[3], [4]]
+
+
+def test_features_enter_the_log_once_every_sample_has_some_and_then_stay():
+    bank = MemoryBank([0, 1], missing="unlabelled")
+    bank.record([0], losses=[1], features=[[1.0]])
+    bank.end_epoch()
+    assert bank.log().features is None
+    bank.record([1], losses=[1], features=[[2.0]])
+    bank.end_epoch()
+    assert bank.log().features.tolist() == [[1], [2]]
+    with pytest.raises(ValueError, match="`features` must be finite"):
+        bank.record([1], losses=[1], features=[[np.nan]])
+
+
+def test_logs_of_the_same_features_share_the_neighbours_found(monkeypatch):
+    bank = filled(MemoryBank(LABELS), 1)
+    found = bank.log().nearest(2)
+    bank.record(range(5), losses=np.zeros(5), predictions=[0] * 5)
+    bank.end_epoch()
+    monkeypatch.setattr("noisyselect.log.nearest_neighbours", None)
+    assert bank.log().nearest(2) is found
+    filled(bank, 1, seed=3)
+    with pytest.raises(TypeError):
+        bank.log().nearest(2)
+
+
+def test_ids_that_pandas_hands_out_are_taken():
+    pd = pytest.importorskip("pandas")
+    names = pd.Index(["b", "a", "c"])
+    for ids in (names, pd.Series(names), names.to_numpy(dtype=object)):
+        bank = MemoryBank([0, 1, 1], ids=ids)
+        bank.record(names[::-1], losses=[3, 2, 1])
+        bank.end_epoch()
+        assert bank.log().losses.tolist() == [[1, 2, 3]]
 
 
 def test_columns_that_some_epochs_lack_are_not_in_the_log():

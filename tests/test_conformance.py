@@ -7,13 +7,14 @@ from noisyselect import (
     ENNCleaner,
     GMMSelector,
     LossVariationSelector,
+    MemoryBank,
     PredictionStabilitySelector,
     Selection,
     Selector,
     VRLVSelector,
     check_selector,
 )
-from noisyselect.checks import selector_checks
+from noisyselect.checks import selector_checks, synthetic_log
 
 SELECTORS = [
     GMMSelector(),
@@ -26,10 +27,11 @@ SELECTORS = [
     ENNCleaner(n_neighbors=5),
     VRLVSelector(),
     VRLVSelector(window=3),
+    VRLVSelector(window=3, rescue="printed"),
     VRLVSelector(window=3, balance=False, clean_rate=0.5),
     VRLVSelector(window=2, unsupported="drop", knn_pool="printed", unlabelled="printed"),
     VRLVSelector(window=3, gamma1=0.3, gamma2=0.8, short_history="gmm", n_neighbors=4),
-    GMMSelector() & ENNCleaner(),
+    GMMSelector() & ENNCleaner(5),
     (GMMSelector() | LossVariationSelector()) - ~PredictionStabilitySelector(),
     GMMSelector() ^ VRLVSelector(),
 ]
@@ -63,7 +65,7 @@ class PromiseBreaker(Selector, needs=("losses",)):
                 clean = clean & (log.losses.dtype == np.float32)
             case "degenerate":
                 clean = clean & (loss / np.ptp(loss) < 2)
-        return Selection(clean=clean)
+        return clean if self.promise == "answers a mask" else Selection(clean=clean)
 
 
 @pytest.mark.parametrize(
@@ -75,13 +77,25 @@ class PromiseBreaker(Selector, needs=("losses",)):
         ("precision", "widening the log changed `clean`"),
         ("history", "earlier epochs change the answer"),
         ("degenerate", "divide by zero|invalid value"),
-        ("documentation", "lacks the section"),
+        ("documentation", "lacks the section Parameters, the section Notes"),
     ],
 )
 def test_a_selector_that_breaks_a_promise_is_found_out(promise, complaint):
     checks = [c for c in selector_checks() if "representation" not in c.__name__]
     with pytest.raises((AssertionError, RuntimeWarning), match=complaint):
         any(check(PromiseBreaker(promise)) for check in checks)
+
+
+def test_a_class_is_no_selector_and_a_mask_no_answer():
+    with pytest.raises(TypeError, match="must be an instance of a Selector"):
+        check_selector(GMMSelector)
+    log, _ = synthetic_log()
+    with pytest.raises(TypeError, match="must return a Selection, got ndarray"):
+        PromiseBreaker("answers a mask").select(log)
+    with pytest.raises(TypeError, match=r"needs a TrainingLog, got MemoryBank.*bank\.log"):
+        GMMSelector().select(MemoryBank([0, 1]))
+    with pytest.raises(TypeError, match="must name columns of TrainingLog, got 'loss'"):
+        type("Typo", (GMMSelector,), {}, needs=("loss",))
 
 
 def test_a_representation_that_does_not_make_the_selector_again_is_found_out():

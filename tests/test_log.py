@@ -71,6 +71,12 @@ def test_the_arrays_cannot_be_written_to():
         ({"neighbours": [[1], [2]]}, ValueError, r"row positions in \[-1, n_samples\) = \[-1, 2\)"),
         ({"neighbours": [[1], [1]]}, ValueError, "must not contain the sample itself"),
         ({"losses": [[1, 2], [1, 2]], "epochs": [3, 3]}, ValueError, "`epochs` must increase"),
+        (
+            {"losses": [[1, 2], [1, 2]], "epochs": np.uint8([5, 3])},
+            ValueError,
+            "`epochs` must increase",
+        ),
+        ({"labels": ["cat", "dog"]}, TypeError, r"dtype <U3\. Encode names first: np\.unique"),
         ({"ids": ["a", "a"]}, ValueError, "`ids` must be unique"),
     ],
 )

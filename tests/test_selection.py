@@ -144,6 +144,26 @@ def test_a_foreign_operand_is_a_type_error(sign):
         eval(f"selection {sign} 3", {"selection": Selection(clean=[True])})
 
 
+def test_rows_are_found_by_id():
+    selection = Selection(clean=[True, False, True], ids=["c", "a", "b"], weights=[3, 0, 1])
+    assert selection.weights[selection.rows(["b", "c", "b"])].tolist() == [1, 3, 1]
+    with pytest.raises(ValueError, match="1 unknown: z"):
+        selection.rows(["a", "z"])
+
+
+def test_a_selection_is_neither_true_nor_false():
+    with pytest.raises(TypeError, match="len"):
+        bool(Selection(clean=[True]))
+
+
+def test_a_selection_does_not_change_with_the_array_it_was_made_from():
+    mask, score = np.array([True, False]), np.array([0.9, 0.1])
+    selection = Selection(clean=mask, score=score)
+    mask[1], score[1] = True, 0.8
+    assert selection.clean.tolist() == [True, False]
+    assert selection.score.tolist() == [0.9, 0.1]
+
+
 def test_a_selection_cannot_be_written_to():
     selection = Selection(clean=np.array([True, False]))
     with pytest.raises(ValueError, match="read-only"):
@@ -161,5 +181,7 @@ def test_recipes_compare_and_count():
     assert len(recipes) == 2
     assert recipes == MixupRecipes([0, 1], [2, 3], np.array([0.6, 0.9]), [1, 0])
     assert recipes != MixupRecipes([0, 1], [2, 3], [0.6, 0.8], [1, 0])
+    with pytest.raises(ValueError, match=r"`lam` must lie in \[0, 1\]"):
+        MixupRecipes([0], [2], [np.nan], [1])
     with pytest.raises(ValueError, match=r"`lam` must have shape \(n_synthetic,\) = \(2,\)"):
         MixupRecipes([0, 1], [2, 3], [0.6], [1, 0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from numbers import Integral
 from typing import Any, ClassVar, Literal
@@ -12,8 +13,9 @@ from imblearn.under_sampling.base import BaseCleaningSampler
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from noisyselect.arrays import AnyArray, BoolArray, FloatArray, IntArray
+from noisyselect.arrays import AnyArray, BoolArray, FloatArray, IntArray, first
 from noisyselect.balance.rows import nearest_rows
+from noisyselect.errors import DegenerateWarning
 from noisyselect.log import TrainingLog
 from noisyselect.numeric.neighbours import label_agreement
 from noisyselect.selection import Selection
@@ -54,8 +56,14 @@ class ENNCleaner(Selector, BaseCleaningSampler):  # type: ignore[misc]
     Wilson's rule [1]_, decided for all samples at once. ``vote="all"`` is imbalanced-learn's
     ``kind_sel="all"``. Its ``kind_sel="mode"`` takes the most frequent label and, of equally
     frequent ones, the smallest, so that renaming the classes changes the answer; a strict majority
-    has no ties. A sample without neighbours is kept with score 1/2. `score` is the share of
+    has no ties. A class of fewer than n_neighbors / 2 + 1 samples cannot keep any by a majority. A
+    sample without neighbours is kept with score 1/2. `score` is the share of
     neighbours that agree.
+
+    Warns
+    -----
+    DegenerateWarning
+        If all samples of a class are removed.
 
     References
     ----------
@@ -92,9 +100,17 @@ class ENNCleaner(Selector, BaseCleaningSampler):  # type: ignore[misc]
     # As an estimator, not as a dataclass.
     __repr__ = BaseCleaningSampler.__repr__
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ENNCleaner):
+            return NotImplemented
+        return bool(self.get_params() == other.get_params())
+
+    __hash__ = None  # type: ignore[assignment]
+
     def _select(self, log: TrainingLog, peer: TrainingLog | None) -> Selection:
         self._validate_params()
         clean, score = self._judge(log.labels, log.nearest(self.n_neighbors))
+        _warn_of_lost_classes(np.unique(log.labels), np.unique(log.labels[clean]))
         reason = np.where(clean, "neighbours agree", "neighbours disagree")
         return Selection(clean=clean, score=score, reason=reason)
 
@@ -109,9 +125,21 @@ class ENNCleaner(Selector, BaseCleaningSampler):  # type: ignore[misc]
         clean, _ = self._judge(labels, nearest_rows(X, self.n_neighbors))
         cleaned = np.isin(classes, list(self.sampling_strategy_))
         self.sample_indices_: npt.NDArray[np.intp] = np.flatnonzero(clean | ~cleaned[labels])
+        _warn_of_lost_classes(classes, np.unique(y[self.sample_indices_]))
         return _safe_indexing(X, self.sample_indices_), y[self.sample_indices_]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.sampler_tags.sample_indices = True
         return tags
+
+
+def _warn_of_lost_classes(before: AnyArray, after: AnyArray) -> None:
+    lost = np.setdiff1d(before, after)
+    if lost.size:
+        warnings.warn(
+            f"ENNCleaner: {lost.size} of {before.size} classes lose all samples: {first(lost)}. "
+            "Smaller classes need a smaller `n_neighbors`.",
+            DegenerateWarning,
+            stacklevel=3,
+        )

@@ -14,6 +14,9 @@ from noisyselect.arrays import FloatArray
 _N_BINS = 4096
 # Below this share a component is empty: it holds less than one sample of any set we can hold.
 _EMPTY = 1e-12
+# Means closer than this, in deviations, do not tell a low component from a high one: on a single
+# heap the fit ends with both components on top of each other.
+_COINCIDE = 0.01
 
 Vector = npt.NDArray[np.float64]
 
@@ -91,7 +94,9 @@ def fit_two_gaussians(
         before = now
     low = int(np.argmin(means))
     order = [low, 1 - low]
-    return TwoGaussians(shares[order], means[order], variances[order], bool(shares.min() < _EMPTY))
+    apart = abs(means[1] - means[0]) > _COINCIDE * np.sqrt(variances.max())
+    collapsed = bool(shares.min() < _EMPTY or not apart)
+    return TwoGaussians(shares[order], means[order], variances[order], collapsed)
 
 
 def low_mean_posterior(values: Vector, mixture: TwoGaussians) -> Vector:

@@ -46,8 +46,8 @@ class GMMSelector(Selector, needs=("losses",)):
     Warns
     -----
     DegenerateWarning
-        If all losses are equal or one component is empty: then nothing speaks against any label,
-        and all are kept with score 1. Also if nothing is kept.
+        If all losses are equal, one component is empty or both coincide, as on a single heap: then
+        nothing speaks against any label, and all are kept with score 1. Also if nothing is kept.
 
     Notes
     -----
@@ -93,7 +93,7 @@ class GMMSelector(Selector, needs=("losses",)):
         posterior = low_mean_posterior(loss, mixture)
         clean = posterior > self.threshold
         if mixture.collapsed:
-            self._warn("the losses do not fall into two groups; all labels are kept")
+            self._warn("the losses do not fall into two groups; every label is kept")
         elif not clean.any():
             self._warn(f"no posterior exceeds {self.threshold}; no label is kept")
         reason = np.where(clean, "small loss", "large loss")

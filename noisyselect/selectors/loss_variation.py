@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
 
 import numpy as np
 
-from noisyselect.errors import MissingEvidenceError
+from noisyselect.errors import DegenerateWarning, MissingEvidenceError
 from noisyselect.log import TrainingLog
 from noisyselect.numeric.ranks import lowest, midranks, rank_variance
 from noisyselect.selection import Selection
@@ -72,7 +74,7 @@ class LossVariationSelector(Selector, needs=("losses",)):
     short_history: Literal["error", "shrink"] = "error"
 
     def __post_init__(self) -> None:
-        if self.window < 2:
+        if not isinstance(self.window, Integral) or self.window < 2:
             raise ValueError(f"`window` must be at least 2 epochs, got {self.window!r}.")
         if self.clean_rate is not None and not 0 < self.clean_rate <= 1:
             raise ValueError(f"`clean_rate` must lie in (0, 1], got {self.clean_rate!r}.")
@@ -93,8 +95,8 @@ class LossVariationSelector(Selector, needs=("losses",)):
         if log.n_epochs < needed:
             raise MissingEvidenceError(
                 f"LossVariationSelector needs {needed} epochs of losses (`window` + 1), got "
-                f"{log.n_epochs}. Record more, make `window` smaller, or pass "
-                "short_history='shrink'."
+                f"{log.n_epochs}. Record more (and keep them: `window` of the bank), make `window` "
+                "smaller, or pass short_history='shrink'."
             )
         assert log.losses is not None
         variance = rank_variance(log.losses[-self.history :], self.change)
@@ -102,6 +104,13 @@ class LossVariationSelector(Selector, needs=("losses",)):
         if rate is None:
             rate = GMMSelector().select(log).clean.mean()
         clean = lowest(variance, round(rate * log.n_samples))
+        if not clean.any():
+            warnings.warn(
+                f"LossVariationSelector: a share of {rate:.3g} of {log.n_samples} samples is none; "
+                "no label is kept.",
+                DegenerateWarning,
+                stacklevel=4,
+            )
         return Selection(
             clean=clean,
             score=1 - midranks(variance),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -100,7 +101,7 @@ class PredictionStabilitySelector(Selector, needs=("predictions",)):
     lr_change_epochs: int | None = None
 
     def __post_init__(self) -> None:
-        if self.window < 1:
+        if not isinstance(self.window, Integral) or self.window < 1:
             raise ValueError(f"`window` must be at least 1 epoch, got {self.window!r}.")
         if self.adaptability not in ("returns", "moved-and-returned", "printed"):
             raise ValueError(
@@ -124,7 +125,8 @@ class PredictionStabilitySelector(Selector, needs=("predictions",)):
         if log.n_epochs < self.window + 1:
             raise MissingEvidenceError(
                 f"PredictionStabilitySelector needs {self.window + 1} epochs of predictions "
-                f"(`window` + 1), got {log.n_epochs}. Record more, or make `window` smaller."
+                f"(`window` + 1), got {log.n_epochs}. Record more (and keep them: "
+                "`window` of the bank), or make `window` smaller."
             )
         recent = log.predictions[-self.history :]
         reference = None if log.lr is None else self._last_at_old_rate(log.lr[-self.history :])

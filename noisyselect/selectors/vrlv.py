@@ -84,6 +84,9 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
         prints. B's come from the complement of :math:`G_l` (Eq. 8).
     alpha : float > 0, default=4.0
         Of the Beta distribution of the mixing share. The paper gives no value.
+    rescue : {"agreeing", "printed"}, default="agreeing"
+        Which samples of :math:`V_h` outside :math:`G_l` the second case of Eq. 6 takes in after a
+        change of the rate: those that B now predicts as labelled, or, as printed, all that adapted.
     unlabelled : {"rest", "printed"}, default="rest"
         Samples to be used without their label: all that are not selected, or, as line 30 of the
         algorithm prints, all outside the core, the fill included.
@@ -124,7 +127,9 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
     core takes its smallest losses of :math:`G_l`. After a change of the rate both networks take the
     smallest losses of :math:`G_l \setminus D_c`, and nothing is synthetic.
 
-    The readings and departures, one by one, stand in ``docs/paper.md``.
+    A departure from Eq. 6 is `rescue`: printed, the second case admits every sample of large loss
+    whose prediction settled, on whichever class. This and the other readings and departures, one by
+    one, stand in ``docs/paper.md``.
 
     References
     ----------
@@ -154,6 +159,7 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
     unsupported: Literal["last", "drop", "keep"] = "last"
     knn_pool: Literal["complement", "printed"] = "complement"
     alpha: float = 4.0
+    rescue: Literal["agreeing", "printed"] = "agreeing"
     unlabelled: Literal["rest", "printed"] = "rest"
     short_history: Literal["error", "gmm"] = "error"
     random_state: int = 0
@@ -167,11 +173,14 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
                 raise ValueError(f"`{name}` must be a quantile in (0, 1], got {value!r}.")
         if self.n_neighbors < 1:
             raise ValueError(f"`n_neighbors` must be at least 1, got {self.n_neighbors!r}.")
+        if self.random_state < 0:
+            raise ValueError(f"`random_state` must be at least 0, got {self.random_state!r}.")
         if not self.alpha > 0:
             raise ValueError(f"`alpha` must be positive, got {self.alpha!r}.")
         for name, known in (
             ("unsupported", ("last", "drop", "keep")),
             ("knn_pool", ("complement", "printed")),
+            ("rescue", ("agreeing", "printed")),
             ("unlabelled", ("rest", "printed")),
             ("short_history", ("error", "gmm")),
         ):
@@ -239,15 +248,16 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
         pool_a = stable if self.knn_pool == "printed" else ~stable
         pool_b = ~small_loss
         return (
-            self._balanced(log_a, evidence, neighbours, stable, evidence.variance, pool_a),
-            self._balanced(log_b, evidence, neighbours, small_loss, evidence.loss, pool_b),
+            self._balanced(0, log_a, evidence, neighbours, stable, evidence.variance, pool_a),
+            self._balanced(1, log_b, evidence, neighbours, small_loss, evidence.loss, pool_b),
         )
 
     def _with_short_history(self, log: TrainingLog, n_epochs: int) -> tuple[Selection, Selection]:
         if self.short_history == "error":
             raise MissingEvidenceError(
                 f"VRLVSelector needs {self.window + 1} epochs of the log (`window` + 1), got "
-                f"{n_epochs}. Record more, make `window` smaller, or pass short_history='gmm'."
+                f"{n_epochs}. Record more (and keep them: `window` of the bank), make `window` "
+                "smaller, or pass short_history='gmm'."
             )
         selection = self._gmm.select(log)
         return selection, selection
@@ -255,6 +265,7 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
     def _gather(self, log_a: TrainingLog, log_b: TrainingLog) -> _Evidence:
         """Return the evidence of Eqs. 3 to 6."""
         assert log_a.losses is not None and log_b.losses is not None
+        assert log_b.predictions is not None
         small = self._gmm.select(log_a)
         rho = float(small.clean.mean()) if self.clean_rate is None else self.clean_rate
         n = log_a.n_samples
@@ -264,6 +275,12 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
         if after_change:
             calm = lowest(variance, round((self.gamma1 or rho) * n))  # V_l
             wild = ~lowest(variance, round((self.gamma2 or rho) * n))  # V_h
+            if rho == 0:  # no quantile to be above
+                wild[:] = False
+            if self.rescue == "agreeing":
+                # A prediction that returns to another class than the given one speaks against the
+                # label, not for it; and once the rate has dropped, most predictions stay.
+                wild &= small.clean | (log_b.predictions[-1] == log_b.labels)
             # Eq. 6 prints V_l & G_l | V_h without brackets.
             core = ((calm & small.clean) | wild) & beta
         else:
@@ -286,7 +303,8 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
         raise MissingEvidenceError(
             "VRLVSelector needs `neighbours` or `features` to balance the classes, but this log "
             f"has only {', '.join(log_a.columns)}. Record bank.record(ids, features=...), pass "
-            "either to TrainingLog, or use VRLVSelector(balance=False)."
+            "either to TrainingLog or `neighbours` to bank.set_neighbours, or use "
+            "VRLVSelector(balance=False)."
         )
 
     def _quotas(self, log: TrainingLog, evidence: _Evidence) -> npt.NDArray[np.int64]:
@@ -301,6 +319,7 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
 
     def _balanced(
         self,
+        role: int,
         log: TrainingLog,
         evidence: _Evidence,
         neighbours: IntArray,
@@ -325,7 +344,7 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
             pool=pool,
             counts=quotas - np.bincount(labels[fill], minlength=log.n_classes),
             alpha=self.alpha,
-            rng=np.random.default_rng([self.random_state, int(log.epochs[-1])]),
+            rng=np.random.default_rng([self.random_state, int(log.epochs[-1]), role]),
         )
         return self._selection(log, evidence, core | fill, criterion, recipes)
 

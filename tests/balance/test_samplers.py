@@ -8,6 +8,7 @@ from scipy import sparse
 from sklearn.datasets import make_blobs
 
 from noisyselect import ENNCleaner, KNNMixupOversampler, Selection, TrainingLog
+from noisyselect.errors import DegenerateWarning
 
 CHECKS = [
     pytest.param(
@@ -110,7 +111,8 @@ def test_the_seed_decides_and_the_global_state_does_not():
 def test_a_sparse_matrix_of_two_rows_has_one_neighbour_each():
     X = sparse.csr_matrix([[1.0, 0.0], [0.0, 1.0]])
     sampler = ENNCleaner(n_neighbors=3)
-    sampler.fit_resample(X, [0, 1])
+    with pytest.warns(DegenerateWarning, match="2 of 2 classes lose all samples: 0, 1"):
+        sampler.fit_resample(X, [0, 1])
     assert sampler.sample_indices_.size == 0
 
 
@@ -140,6 +142,18 @@ def test_a_sample_without_neighbours_is_kept_with_score_one_half():
     selection = ENNCleaner().select(log)
     assert selection.clean.tolist() == [True, True, False]
     assert selection.score.tolist() == [0.5, 1, 0.5]
+
+
+def test_a_class_that_is_cleaned_away_is_warned_of():
+    X = [[0.0], [0.1], [0.2], [0.3], [0.15]]
+    with pytest.warns(DegenerateWarning, match="1 of 2 classes lose all samples: 1"):
+        ENNCleaner(n_neighbors=3).fit_resample(X, [0, 0, 0, 0, 1])
+
+
+def test_cleaners_with_the_same_options_are_equal():
+    assert ENNCleaner(5) == ENNCleaner(5)
+    assert ENNCleaner(5) != ENNCleaner(4)
+    assert ENNCleaner(5) & ENNCleaner(6) == ENNCleaner(5) & ENNCleaner(6)
 
 
 def test_oversampling_fills_every_class_up_to_the_largest_with_unlabelled_partners():

@@ -59,10 +59,19 @@ def test_the_threshold_is_strict_and_moves_the_cut():
 
 def test_equal_losses_speak_against_no_label():
     log = TrainingLog(labels=[0, 1, 0], losses=[[0.7, 0.7, 0.7]])
-    with pytest.warns(DegenerateWarning, match="do not fall into two groups; all labels are kept"):
+    with pytest.warns(DegenerateWarning, match="do not fall into two groups; every label is kept"):
         selection = GMMSelector().select(log)
     assert selection.clean.all()
     assert (selection.score == 1).all()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_single_heap_speaks_against_no_label(seed):
+    # The fit ends with both components on one spot, and all posteriors at nearly one half.
+    losses = np.random.default_rng(seed).normal(1.0, 0.1, (1, 20_000))
+    log = TrainingLog(labels=np.zeros(20_000, dtype=int), losses=losses)
+    with pytest.warns(DegenerateWarning, match="do not fall into two groups"):
+        assert GMMSelector().select(log).clean.all()
 
 
 def test_nothing_kept_is_warned_of():

@@ -12,7 +12,9 @@ from noisyselect.errors import DegenerateWarning, MissingEvidenceError
 # --- An independent oracle: the method in plain loops, from reference/vrlvmix.md ------------------
 
 
-def oracle_evidence(log_a, log_b, tau, rho, small, after, gamma1=None, gamma2=None):
+def oracle_evidence(
+    log_a, log_b, tau, rho, small, after, gamma1=None, gamma2=None, rescue="agreeing"
+):
     """D_c, V_c and the variance, by sorting lists."""
     n = log_a.n_samples
     ranks = [
@@ -33,7 +35,9 @@ def oracle_evidence(log_a, log_b, tau, rho, small, after, gamma1=None, gamma2=No
                 core.add(i)
         else:
             returned = predictions[after, i] == predictions[after + tau, i]
-            if ((i in v_l and small[i]) or i in v_h) and returned:
+            agrees = predictions[-1, i] == log_b.labels[i]
+            rescued = i in v_h and (rescue == "printed" or small[i] or agrees)
+            if ((i in v_l and small[i]) or rescued) and returned:
                 core.add(i)
     return core, v_c, variance
 
@@ -114,13 +118,14 @@ def test_both_selections_are_those_of_the_slow_oracle(seed, clean_rate, unsuppor
         assert np.array_equal(recipes.labels, log_a.labels[recipes.anchors])
 
 
+@pytest.mark.parametrize("rescue", ["agreeing", "printed"])
 @pytest.mark.parametrize(("gamma1", "gamma2"), [(None, None), (0.3, 0.7)])
-def test_after_a_change_of_the_rate_the_oracle_agrees_and_nothing_is_synthetic(gamma1, gamma2):
+def test_after_a_change_of_the_rate_the_oracle_agrees(gamma1, gamma2, rescue):
     log_a, log_b = pair_of_logs(3)  # the rate changes at epoch 10; the last old epoch is 9
     small = GMMSelector().select(log_a)
     rho = small.clean.mean()
-    core, _, _ = oracle_evidence(log_a, log_b, 4, rho, small.clean, 9, gamma1, gamma2)
-    rule = VRLVSelector(window=4, gamma1=gamma1, gamma2=gamma2)
+    core, _, _ = oracle_evidence(log_a, log_b, 4, rho, small.clean, 9, gamma1, gamma2, rescue)
+    rule = VRLVSelector(window=4, gamma1=gamma1, gamma2=gamma2, rescue=rescue)
     a, b = rule.select_pair(log_a, log_b)
     expected = set(core)
     for c in range(5):
@@ -137,7 +142,7 @@ def test_after_a_change_of_the_rate_the_oracle_agrees_and_nothing_is_synthetic(g
 def test_large_losses_enter_the_core_only_after_a_change_of_the_rate():
     log_a, log_b = pair_of_logs(4)
     small = GMMSelector().select(log_a)
-    after, _ = VRLVSelector(window=4).select_pair(log_a, log_b)
+    after, _ = VRLVSelector(window=4, rescue="printed").select_pair(log_a, log_b)
     before, _ = VRLVSelector(window=4, lr_change_epochs=0).select_pair(log_a, log_b)
     rescued = (after.reason == "core") & ~small.clean
     assert rescued.any()
@@ -147,6 +152,25 @@ def test_large_losses_enter_the_core_only_after_a_change_of_the_rate():
     fill = after.reason == "fill"
     assert np.array_equal(after.trust[fill], small.trust[fill])
     assert not ((before.reason == "core") & ~small.clean).any()
+
+
+def test_the_rescue_takes_in_large_losses_that_are_predicted_as_labelled_and_no_others():
+    log_a, log_b = pair_of_logs(4)
+    small = GMMSelector().select(log_a).clean
+    agrees = log_b.predictions[-1] == log_b.labels
+    default, _ = VRLVSelector(window=4).select_pair(log_a, log_b)
+    printed, _ = VRLVSelector(window=4, rescue="printed").select_pair(log_a, log_b)
+    core, printed_core = default.reason == "core", printed.reason == "core"
+    assert np.array_equal(core, printed_core & (small | agrees))
+    assert (printed_core & ~small & ~agrees).sum() > 10
+
+
+def test_where_the_mixture_keeps_nothing_a_change_of_the_rate_rescues_nothing():
+    log_a, log_b = pair_of_logs(4)
+    rule = VRLVSelector(window=4, threshold=1 - 1e-10, balance=False, rescue="printed")
+    with pytest.warns(DegenerateWarning, match="no label is kept"):
+        a, b = rule.select_pair(log_a, log_b)
+    assert len(a) == len(b) == 0
 
 
 # --- A hand-worked example of Eqs. 3 to 10 --------------------------------------------------------
@@ -319,6 +343,8 @@ def test_select_is_the_first_of_the_pair_and_one_network_may_play_both():
     rule = VRLVSelector(window=4)
     assert rule.select(log_a, log_b) == rule.select_pair(log_a, log_b)[0]
     assert rule.select(log_a) == rule.select_pair(log_a, log_a)[0]
+    with pytest.raises(ValueError, match=r"must end with the same epoch as `log`, got \[13\]"):
+        rule.select(log_a, log_b.until(14))
     with pytest.raises(ValueError, match="`peer` must be the log of a second network"):
         rule.select(log_a, log_b.take(np.arange(log_b.n_samples)[::-1]))
 
@@ -341,6 +367,14 @@ def test_another_epoch_draws_other_mixtures_and_the_same_epoch_the_same():
     assert first == again
     assert len(first.synthetic) > 3
     assert not np.array_equal(first.synthetic.lam, other.synthetic.lam)
+
+
+def test_the_networks_draw_their_mixtures_apart():
+    log_a, log_b = (log.until(9) for log in pair_of_logs(11))
+    a, b = VRLVSelector(window=4, clean_rate=0.9).select_pair(log_a, log_b)
+    assert len(a.synthetic) > 3
+    assert len(b.synthetic) > 3
+    assert not np.intersect1d(a.synthetic.lam, b.synthetic.lam).size
 
 
 def test_samples_without_a_valid_record_in_either_network_are_dropped_from_both():
@@ -366,6 +400,9 @@ def test_samples_without_a_valid_record_in_either_network_are_dropped_from_both(
         ({"unsupported": "first"}, "`unsupported` must be one of"),
         ({"knn_pool": "all"}, "`knn_pool` must be one of"),
         ({"unlabelled": "none"}, "`unlabelled` must be one of"),
+        ({"rescue": "all"}, "`rescue` must be one of"),
+        ({"random_state": -1}, "`random_state` must be at least 0"),
+        ({"window": 5.0}, "`window` must be at least 2"),
         ({"short_history": "shrink"}, "`short_history` must be one of"),
         ({"threshold": 2.0}, "`threshold` must lie in"),
         ({"change": "both"}, "`change` must be"),
