@@ -58,7 +58,7 @@ def main() -> None:
     with _plain_warnings():
         try:
             app()
-        except (NoisySelectError, ValueError, OSError) as error:
+        except (NoisySelectError, ValueError, TypeError, OSError) as error:
             _complain("Error", "bold red", error)
             sys.exit(1)
 
@@ -355,12 +355,18 @@ def _epoch_text(run: Run) -> str:
 
 @app.command()
 def train(
-    data: Annotated[str, typer.Option(help="digits, cifar10, cifar100, or a folder or npz file.")],
+    data: Annotated[
+        str,
+        typer.Option(help="digits, cifar10, cifar100, a folder, or an npz of images or features."),
+    ],
     out: Annotated[Path, typer.Option(metavar="RUN", help="New run directory.")],
     noise: Annotated[
         Literal["sym", "asym", "human", "none"], typer.Option(help="How labels are made wrong.")
     ] = "none",
-    noise_rate: Annotated[float, typer.Option(help="Nominal; no method is told.")] = 0.0,
+    noise_rate: Annotated[
+        float | None,
+        typer.Option(help="Nominal rate of sym and asym; no method is told.", show_default=False),
+    ] = None,
     human_column: Annotated[str, typer.Option(help="Of human_labels.parquet.")] = "random1",
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder of cifar10 or cifar100.", show_default=False)
@@ -395,6 +401,8 @@ def train(
     ] = False,
 ) -> None:
     """Train two networks on partly wrong labels."""
+    if (noise_rate is None) == (noise in ("sym", "asym")):
+        raise ValueError("--noise sym and asym need --noise-rate, and no other noise has one.")
     torch_room = _torch_room()
     console = Console()
     settings = torch_room.Settings(
@@ -413,7 +421,7 @@ def train(
     with console.status("Reading images"):
         images = torch_room.load_data(data, data_dir, subset=subset)
         images = torch_room.with_noise(
-            images, noise, noise_rate, seed=seed, human_column=human_column
+            images, noise, noise_rate or 0.0, seed=seed, human_column=human_column
         )
     with _epoch_progress(console, method, epochs) as show:
         result = torch_room.train(
@@ -421,6 +429,46 @@ def train(
         )
     console.print(_results_table({method: result}))
     console.print(f"Run directory: {escape(str(out))}", highlight=False)
+
+
+@app.command()
+def features(
+    data: Annotated[str, typer.Option(help="As for train; images.")],
+    out: Annotated[Path, typer.Option(metavar="NPZ", help="File to write.")],
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder of cifar10 or cifar100.", show_default=False)
+    ] = None,
+    subset: Annotated[
+        int | None, typer.Option(metavar="N", help="Use N training images.", show_default="all")
+    ] = None,
+    views: Annotated[int, typer.Option(help="Flips and small shifts; the first is the image.")] = 4,
+    filters: Annotated[int, typer.Option(help="Centroids; each gives four features.")] = 300,
+    patch_size: Annotated[int, typer.Option(help="Pixels.")] = 6,
+    seed: Annotated[int, typer.Option(help="Of the patches and centroids.")] = 0,
+) -> None:
+    """Make features of images that `train` runs on: whitened k-means patches, without labels."""
+    torch_room = _torch_room()
+    from noisyselect.torch.patches import patch_features
+
+    console = Console()
+    with console.status("Reading images"):
+        images = torch_room.load_data(data, data_dir, subset=subset)
+    with console.status("Learning and encoding patches"):
+        made = patch_features(
+            images.inputs,
+            images.test_inputs,
+            n_views=views,
+            n_filters=filters,
+            patch_size=patch_size,
+            seed=seed,
+        )
+        torch_room.save_features(out, images, *made)
+    n_samples, n_views, n_features = made[0].shape
+    console.print(
+        f"{n_samples:,} samples, {n_views} views of {n_features:,} features, "
+        f"written to {escape(str(out))}.",
+        highlight=False,
+    )
 
 
 # Enough for plain cross-entropy to memorise the wrong labels, which is what the demo shows.
@@ -454,13 +502,23 @@ def demo(
     for name, method in (("cross-entropy", "ce"), ("VRLVMix", "vrlvmix")):
         settings = torch_room.Settings(method=method, epochs=epochs, augment=False, seed=seed)
         path = out / method
-        # What an earlier demo left, and nothing else.
-        if (path / "run.json").is_file():
-            shutil.rmtree(path)
+        _remove_earlier_demo(path)
         with _epoch_progress(console, name, epochs) as show:
             results[name] = torch_room.train(images, settings, path, on_epoch=show)
     console.print(_results_table(results))
     console.print(f"Run directories: {escape(str(out))}/ce, vrlvmix", highlight=False)
+
+
+def _remove_earlier_demo(path: Path) -> None:
+    from noisyselect.store import open_run
+
+    if not (path / "run.json").is_file():
+        return
+    settings = open_run(path).settings
+    rate = (settings.get("noise") or {}).get("nominal_rate")
+    if settings.get("data") != "digits" or rate != _DEMO_RATE:
+        raise ValueError(f"{path} holds a run that no demo made: choose another --out.")
+    shutil.rmtree(path)
 
 
 def _torch_room() -> ModuleType:

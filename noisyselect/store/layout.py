@@ -211,7 +211,7 @@ def readable_before(epoch: int) -> str:
     """Return the way out of a damaged epoch, as a sentence."""
     if epoch == 0:
         return "It is the first epoch: nothing before it can be read."
-    return f"The epochs before it can be read: log(until={epoch})."
+    return f"The epochs before it can be read: log(until={epoch}), --until {epoch}."
 
 
 class Samples(NamedTuple):

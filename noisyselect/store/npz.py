@@ -24,10 +24,11 @@ def import_npz(source: str | os.PathLike[str], out: str | os.PathLike[str]) -> R
     Parameters
     ----------
     source : path
-        An npz file with the arrays ``loss``, ``pred`` and ``conf`` of shape (n_epochs, n_networks,
-        n_samples), ``lr`` (n_epochs,) and ``label`` (n_samples,); and where known ``true``
-        (n_samples,), and of network i in the last epoch ``feat<i>`` (n_samples, n_features) and
-        ``prob<i>`` (n_samples, n_classes). Networks are named a, b, ... Nothing is unpickled.
+        An npz file with the arrays ``loss`` of shape (n_epochs, n_networks, n_samples), or
+        (n_epochs, n_samples) of one network, and ``label`` (n_samples,); and where known ``pred``
+        and ``conf`` of the shape of ``loss``, ``lr`` (n_epochs,), ``true`` (n_samples,), and of
+        network i in the last epoch ``feat<i>`` (n_samples, n_features) and ``prob<i>`` (n_samples,
+        n_classes). Networks are named a, b, ... Nothing is unpickled.
     out : path
         Must not exist, or be an empty directory.
 
@@ -43,6 +44,8 @@ def import_npz(source: str | os.PathLike[str], out: str | os.PathLike[str]) -> R
         If something is at `out` already.
     """
     arrays = _read_npz(Path(source))
+    if arrays["loss"].ndim == 2:  # of one network
+        arrays |= {name: arrays[name][:, None] for name in _DYNAMICS if name in arrays}
     check_shape("loss", arrays["loss"], dict.fromkeys(("n_epochs", "n_networks", "n_samples")))
     n_epochs, n_networks, _ = arrays["loss"].shape
     networks = [chr(ord("a") + i) for i in range(n_networks)]
@@ -61,13 +64,13 @@ def import_npz(source: str | os.PathLike[str], out: str | os.PathLike[str]) -> R
     for epoch in range(n_epochs):
         dynamics = {
             network: {
-                "losses": arrays["loss"][epoch, i],
-                "predictions": arrays["pred"][epoch, i],
-                "confidences": arrays["conf"][epoch, i],
+                column: arrays[name][epoch, i]
+                for name, column in _DYNAMICS.items()
+                if name in arrays
             }
             for i, network in enumerate(networks)
         }
-        writer.write_epoch(dynamics, lr=float(arrays["lr"][epoch]))
+        writer.write_epoch(dynamics, lr=float(arrays["lr"][epoch]) if "lr" in arrays else None)
     for i, network in enumerate(networks):
         if f"feat{i}" in arrays:
             writer.write_features(network, arrays[f"feat{i}"])
@@ -76,6 +79,8 @@ def import_npz(source: str | os.PathLike[str], out: str | os.PathLike[str]) -> R
     return open_run(out)
 
 
+# Arrays of one value per epoch, network and sample, and their columns in a log.
+_DYNAMICS = {"loss": "losses", "pred": "predictions", "conf": "confidences"}
 _NPZ_KINDS = {"loss": "f", "pred": "iu", "conf": "f", "lr": "f", "label": "iu", "true": "iu"}
 
 
@@ -87,11 +92,11 @@ def _read_npz(source: Path) -> dict[str, AnyArray]:
         raise ValueError(
             f"{source}: is not an npz file of plain arrays, or is damaged. Nothing is unpickled."
         ) from None
-    absent = [name for name in ("loss", "pred", "conf", "lr", "label") if name not in arrays]
+    absent = [name for name in ("loss", "label") if name not in arrays]
     if absent:
         raise ValueError(
-            f"{source}: a training log has loss, pred, conf, lr and label; this file lacks "
-            f"{', '.join(absent)}."
+            f"{source}: a training log has loss and label, and may have pred, conf, lr and true; "
+            f"this file lacks {', '.join(absent)} and has {', '.join(arrays) or 'nothing'}."
         )
     for name, kinds in _NPZ_KINDS.items():
         if name in arrays and arrays[name].dtype.kind not in kinds:

@@ -95,6 +95,7 @@ def training_state(network: nn.Module, optimiser: optim.Optimizer) -> dict[str, 
     return state
 
 
+@torch.no_grad()
 def load_training_state(
     network: nn.Module, optimiser: optim.Optimizer, state: dict[str, Tensor]
 ) -> None:
@@ -111,8 +112,11 @@ def load_training_state(
         raise ValueError(
             f"The network must be the one that the run was started with. {error}"
         ) from error
+    weights = list(network.parameters())
     slots = {
-        int(index): {"momentum_buffer": value} for index, value in part(state, "momentum.").items()
+        # In the layout of the weight, which decides the order of the additions in a step.
+        int(index): {"momentum_buffer": torch.empty_like(weights[int(index)]).copy_(value)}
+        for index, value in part(state, "momentum.").items()
     }
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": slots, "param_groups": groups})

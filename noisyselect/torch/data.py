@@ -134,9 +134,10 @@ def load_data(
         split), ``"cifar10"``, ``"cifar100"``, or a path. A path is a folder with ``train.parquet``
         and ``test.parquet`` (encoded images in `image`, integers in `label`), a folder with the
         binary files of CIFAR-10 (``data_batch_1.bin`` ... and ``test_batch.bin``), or an ``.npz``
-        file of images (``x_train``, ``y_train``, ``x_test``, ``y_test``) or of features, as
-        `save_features` writes it (``features``, ``labels``, ``test_features``, ``test_labels``;
-        features of one view need no axis for it).
+        file of images (``x_train``, ``y_train``, ``x_test``, ``y_test``, channels last, and
+        ``true_train`` where the true labels of training are known) or of features, as
+        `save_features` writes it (``features``, ``labels``, ``test_features``, ``test_labels``, and
+        ``true_labels`` where known; features of one view need no axis for it).
     data_dir : path, optional
         The folder of ``"cifar10"`` or ``"cifar100"``. By default `DATA_HOME` / `name`.
     subset : int, optional
@@ -179,7 +180,7 @@ def with_noise(
         Symmetric noise (any class, the true one included), asymmetric noise (on CIFAR-10 five
         classes become one that looks alike, elsewhere each becomes the next of its superclass, or
         simply the next), labels that people gave (column `human_column` of ``human_labels.parquet``
-        beside the images), or the labels as they are, about whose truth nothing is then said.
+        beside the images), or the labels as they are.
     rate : float in [0, 1], default=0.0
         Nominal noise rate; ignored for human labels.
     seed : int, default=0
@@ -191,7 +192,9 @@ def with_noise(
         If there are no human labels, or an option is out of range.
     """
     if kind == "none":
-        return replace(data, true_labels=None, noise={"kind": "none"})
+        return replace(data, noise={"kind": "none"})
+    if not 0 <= rate <= 1:
+        raise ValueError(f"`rate` must lie in [0, 1], got {rate!r}.")
     labels = (
         _human_labels(data, human_column)
         if kind == "human"
@@ -269,6 +272,8 @@ def save_features(
         "class_names": data.class_names,
         "name": data.name,
     }
+    if data.true_labels is not None:
+        columns["true_labels"] = data.true_labels
     if data.folder is not None:
         columns["folder"] = str(data.folder.resolve())
     if data.superclasses is not None:
@@ -309,6 +314,7 @@ def _read_features(path: Path, arrays: dict[str, AnyArray]) -> TrainingData:
         test_inputs=test_inputs,
         test_labels=test_labels,
         class_names=tuple(str(name) for name in names.tolist()),
+        true_labels=arrays.get("true_labels"),
         ids=arrays.get("ids"),  # type: ignore[arg-type]
         name=str(arrays.get("name", path.stem)),
         folder=Path(str(arrays.get("folder", path.parent))),
@@ -327,6 +333,7 @@ def _read_image_arrays(path: Path) -> TrainingData:
                 f"{', '.join(file.files)}."
             )
         x_train, y_train, x_test, y_test = (file[name] for name in names)
+        truth = file["true_train"].ravel() if "true_train" in file else None
     labels, test_labels = integers("y_train", y_train).ravel(), integers("y_test", y_test).ravel()
     n_classes = int(max(labels.max(), test_labels.max())) + 1
     return TrainingData(
@@ -335,6 +342,7 @@ def _read_image_arrays(path: Path) -> TrainingData:
         test_inputs=_channels_first("x_test", x_test),
         test_labels=test_labels,
         class_names=tuple(str(c) for c in range(n_classes)),
+        true_labels=truth,
         name=path.stem,
         folder=path.parent,
     )
@@ -345,6 +353,11 @@ def _channels_first(name: str, images: AnyArray) -> AnyArray:
         return images[:, None]
     shape = dict.fromkeys(("n_samples", "height", "width", "n_channels"))
     check_shape(name, images, shape, "Grey images may also be (n_samples, height, width).")
+    if images.shape[3] not in (1, 3, 4):
+        raise ValueError(
+            f"`{name}` must have 1, 3 or 4 channels in its last axis, got shape {images.shape}. "
+            "Channels come last in such files."
+        )
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 

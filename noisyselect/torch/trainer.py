@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,15 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from noisyselect.arrays import IntArray
-from noisyselect.balance.quotas import class_weights
 from noisyselect.bank import MemoryBank
 from noisyselect.errors import DegenerateWarning, NonFiniteLossError
 from noisyselect.numeric.neighbours import nearest_neighbours
 from noisyselect.selection import Selection
-from noisyselect.selector import Selector
+from noisyselect.selector import Combined, Complement, Selector
 from noisyselect.selectors.gmm import GMMSelector
 from noisyselect.selectors.vrlv import VRLVSelector
-from noisyselect.store import RunWriter
+from noisyselect.store import Run, RunWriter, open_run
 from noisyselect.torch.checkpoint import (
     load_checkpoint,
     load_training_state,
@@ -137,8 +138,8 @@ def train(
         random_state=settings.seed)`` for ``"vrlvmix"``, for which it must be a `VRLVSelector`, and
         ``GMMSelector()`` for ``"dividemix"``, which takes any.
     neighbours : array of int, shape (n_samples, k), optional
-        Row positions of the neighbours of each training image. By default the cosine neighbours of
-        network a's features at the end of warm-up.
+        Row positions of the neighbours of each training sample. By default, where the selector
+        reads any, the cosine neighbours of network a's features at the end of warm-up.
     device : str, default="auto"
         As torch names it; ``"auto"`` is ``"cuda"`` where there is one, else ``"cpu"``.
     resume : bool, default=False
@@ -205,9 +206,7 @@ class _Run:
     history: list[EpochResult] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        cuda = self.device_name == "auto" and torch.cuda.is_available()
-        name = "cpu" if self.device_name == "auto" else self.device_name
-        self.device = torch.device("cuda" if cuda else name)
+        self.device = _device(self.device_name)
         self.selector = _suited(self.selector, self.settings)
         data = self.data
         self.inputs = INPUTS[data.kind](data.inputs, self.device)
@@ -223,7 +222,17 @@ class _Run:
             "selector": repr(self.selector),
             "data": self.data.name,
             "noise": self.data.noise,
+            "fingerprint": self._fingerprint(),
         }
+
+    def _fingerprint(self) -> str:
+        """Return a digest of what no other setting tells apart, for a resumed run."""
+        digest = hashlib.sha256()
+        data = self.data
+        for values in (data.inputs, data.test_inputs, data.test_labels, self.neighbours):
+            if values is not None:
+                digest.update(np.ascontiguousarray(values).data)
+        return digest.hexdigest()[:16]
 
     def _build(self) -> list[_Network]:
         data, settings = self.data, self.settings
@@ -235,7 +244,7 @@ class _Run:
             # Twice as fast for convolutions, on CPUs as on GPUs.
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         window = 1 if self.selector is None else self.selector.history
-        return [
+        networks = [
             _Network(
                 name,
                 module,
@@ -249,10 +258,14 @@ class _Run:
             )
             for name, module in zip(NAMES, modules, strict=True)
         ]
+        if self.neighbours is not None:
+            for network in networks:
+                network.bank.set_neighbours(self.neighbours)
+        return networks
 
     def open(self, resume: bool) -> None:
         """Start the run directory, or go back to the last checkpoint of the one that is there."""
-        if not (resume and self.path.exists()):
+        if not (resume and (self.path / "run.json").exists()):
             self.writer = RunWriter.create(
                 self.path,
                 self.data.labels,
@@ -265,6 +278,8 @@ class _Run:
             )
             return
         self.writer = RunWriter.resume(self.path)
+        # Before the first checkpoint, too: the log of one run must not go on with another's.
+        _check_same_run(self.data, self.described, open_run(self.path))
         saved = load_checkpoint(self.path)
         if saved is not None:
             self._restore(*saved)
@@ -322,18 +337,18 @@ class _Run:
     def _end_warm_up(self) -> None:
         """Fix what is estimated once: the clean rate, and the neighbours."""
         selector, network_a = self.selector, self.networks[0]
-        if not isinstance(selector, VRLVSelector):
-            return
-        if selector.clean_rate is None:
+        if isinstance(selector, VRLVSelector) and selector.clean_rate is None:
             gmm = GMMSelector(selector.threshold, selector.n_average)
             kept = gmm.select(network_a.bank.log()).clean.mean()
             # Where the mixture keeps nothing there is no rate to fix: VRLV asks again every epoch.
             self.selector = replace(selector, clean_rate=float(kept) or None)
-        if selector.balance and self.neighbours is None:
+        n_neighbors = 0 if selector is None else _neighbours_needed(selector)
+        if n_neighbors and self.neighbours is None:
             features = all_features(network_a.module, self.inputs)
-            self.neighbours = nearest_neighbours(features, selector.n_neighbors, "cosine")
+            self.neighbours = nearest_neighbours(features, n_neighbors, "cosine")
+            for network in self.networks:
+                network.bank.set_neighbours(self.neighbours)
         if self.neighbours is not None:
-            network_a.bank.set_neighbours(self.neighbours)
             self.writer.write_neighbours(self.neighbours)
 
     def _select(self) -> tuple[Selection, Selection]:
@@ -379,20 +394,19 @@ class _Run:
                 self.inputs,
                 labelled,
                 unlabelled.to(self.device),
-                self._class_weights(labelled),
+                self._class_weights(selection),
                 settings.lambda_u_at(epoch),
                 settings,
                 draws,
             )
 
-    def _class_weights(self, labelled: SelectedSamples) -> Tensor | None:
+    def _class_weights(self, selection: Selection) -> Tensor | None:
         """Return the weights of Eq. 10, of VRLVMix alone."""
-        if self.settings.method != "vrlvmix":
+        if not isinstance(self.selector, VRLVSelector) or not self.selector.balance:
             return None
-        assert isinstance(self.selector, VRLVSelector)
-        if not self.selector.balance:
-            return None
-        weights = class_weights(labelled.labels.cpu().numpy(), self.data.n_classes)
+        # Of one class all selected samples weigh the same, and a synthetic one has a real anchor.
+        weights = np.zeros(self.data.n_classes)
+        weights[self.data.labels[selection.clean]] = selection.weights[selection.clean]
         return torch.from_numpy(weights).to(self.device, torch.float32)
 
     def _save(self) -> None:
@@ -407,7 +421,6 @@ class _Run:
         if self.neighbours is not None:
             tensors["neighbours"] = torch.from_numpy(np.array(self.neighbours))
         meta = {
-            "settings": self.described,
             "clean_rate": getattr(self.selector, "clean_rate", None),
             "banks": banks,
             "history": [asdict(result) for result in self.history],
@@ -415,7 +428,6 @@ class _Run:
         save_checkpoint(self.path, tensors, meta)
 
     def _restore(self, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
-        _check_same_settings(self.described, meta["settings"])
         for network in self.networks:
             own = part(tensors, f"{network.name}.")
             arrays = {key: value.numpy() for key, value in part(own, "bank.").items()}
@@ -425,7 +437,8 @@ class _Run:
             self.selector = replace(self.selector, clean_rate=meta["clean_rate"])
         if "neighbours" in tensors:
             self.neighbours = tensors["neighbours"].numpy()
-            self.networks[0].bank.set_neighbours(self.neighbours)
+            for network in self.networks:
+                network.bank.set_neighbours(self.neighbours)
         self.history = [EpochResult(**result) for result in meta["history"]]
 
 
@@ -457,16 +470,49 @@ def _check_finite(losses: Tensor, epoch: int, name: str) -> None:
         )
 
 
-def _check_same_settings(asked: dict[str, Any], saved: dict[str, Any]) -> None:
-    different = [name for name in asked if asked[name] != saved.get(name)]
-    if different:
-        changes = "; ".join(
-            f"`{name}` was {saved.get(name)!r}, got {asked[name]!r}" for name in different
-        )
+def _check_same_run(data: TrainingData, described: dict[str, Any], run: Run) -> None:
+    # As JSON has it, which knows no tuples.
+    asked, saved = json.loads(json.dumps(described)), run.settings
+    changes = [
+        f"`{name}` was {saved.get(name)!r}, got {asked[name]!r}"
+        for name in asked
+        if asked[name] != saved.get(name)
+    ]
+    if not (np.array_equal(run.labels, data.labels) and np.array_equal(run.ids, data.ids)):
+        changes.append("the labels or ids are others")
+    if changes:
         raise ValueError(
-            f"A run is resumed with the settings that it was started with: {changes}. Pass those, "
-            "or train into another directory."
+            "A run is resumed with the data and settings that it was started with: "
+            f"{'; '.join(changes)}. Pass those, or train into another directory."
         )
+
+
+def _neighbours_needed(selector: Selector) -> int:
+    """Return how many neighbours per sample a selector, or a part of it, reads at most."""
+    match selector:
+        case Combined():
+            return max(_neighbours_needed(selector.left), _neighbours_needed(selector.right))
+        case Complement():
+            return _neighbours_needed(selector.of)
+        case VRLVSelector():
+            return selector.n_neighbors if selector.balance else 0
+        case _:
+            return int(getattr(selector, "n_neighbors", 0))
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(
+            f"`device` must be 'auto' or a name that torch knows, such as 'cpu' or 'cuda:0', "
+            f"got {name!r}."
+        ) from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"`device` is {name!r}, but torch finds no such device here. Use 'cpu'.")
+    return device
 
 
 @contextmanager

@@ -661,6 +661,18 @@ def small_npz(path, **changes):
     return arrays
 
 
+def test_losses_and_labels_alone_become_a_run(tmp_path):
+    losses = np.random.default_rng(0).random((4, 6), dtype=np.float32)
+    np.savez(tmp_path / "log.npz", loss=losses, label=LABELS)
+    run = import_npz(tmp_path / "log.npz", tmp_path / "run")
+    log = run.log()
+    assert np.array_equal(log.losses, losses)
+    assert run.networks == ("a",)
+    assert run.truth is None
+    assert log.lr is None
+    assert log.predictions is None
+
+
 def test_an_npz_log_becomes_a_run(tmp_path):
     arrays = small_npz(tmp_path / "log.npz")
     run = import_npz(tmp_path / "log.npz", tmp_path / "run")
@@ -680,7 +692,7 @@ def test_an_npz_log_becomes_a_run(tmp_path):
     ("changes", "match"),
     [
         ({"loss": None}, "this file lacks loss"),
-        ({"loss": np.ones((3, 6))}, r"`loss` must have shape \(n_epochs, n_networks, n_samples\)"),
+        ({"loss": np.ones(6)}, r"`loss` must have shape \(n_epochs, n_networks, n_samples\)"),
         ({"pred": np.ones((2, 2, 6), dtype=int)}, "`pred` must have shape"),
         ({"label": np.ones(5, dtype=int)}, "`label` must have shape"),
         ({"label": np.ones(6)}, "label must hold integers"),

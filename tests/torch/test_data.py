@@ -74,6 +74,28 @@ def test_features_of_one_view_need_no_axis_for_it(tmp_path):
     assert data.n_classes == 2
 
 
+def test_true_labels_in_a_file_stay_with_labels_as_they_are(tmp_path):
+    x = np.zeros((4, 5, 5), dtype=np.uint8)
+    np.savez(
+        tmp_path / "x.npz", x_train=x, y_train=[0, 1, 1, 0], true_train=[0, 1, 0, 0],
+        x_test=x, y_test=[0, 1, 0, 1],
+    )  # fmt: skip
+    data = with_noise(load_data(str(tmp_path / "x.npz")), "none")
+    assert data.true_labels.tolist() == [0, 1, 0, 0]
+
+
+def test_images_with_their_channels_first_are_refused(tmp_path):
+    x = np.zeros((4, 3, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "x.npz", x_train=x, y_train=[0, 1] * 2, x_test=x, y_test=[0, 1] * 2)
+    with pytest.raises(ValueError, match="Channels come last"):
+        load_data(str(tmp_path / "x.npz"))
+
+
+def test_a_rate_out_of_range_is_refused():
+    with pytest.raises(ValueError, match=r"`rate` must lie in \[0, 1\], got 40"):
+        with_noise(load_data("digits", subset=100), "sym", 40)
+
+
 def test_features_without_labels_are_refused(tmp_path):
     np.savez(tmp_path / "f.npz", features=np.zeros((3, 2)), labels=[0, 1, 0])
     with pytest.raises(ValueError, match="it lacks test_features, test_labels"):

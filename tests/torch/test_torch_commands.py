@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -58,6 +59,36 @@ def test_other_settings_on_resumption_are_refused():
     assert "`lr` was 0.02, got 0.5" in str(other.exception)
 
 
+@pytest.mark.parametrize(
+    "words", [("--noise", "sym"), ("--noise-rate", 0.4), ("--noise", "none", "--noise-rate", 0.4)]
+)
+def test_noise_and_its_rate_come_together(words):
+    result = on_digits("--epochs", 1, *words)
+    assert "--noise sym and asym need --noise-rate" in str(result.exception)
+
+
+def test_features_are_made_of_images_and_trained_on():
+    rng = np.random.default_rng(0)
+    truth = np.arange(80) % 2
+    images = rng.integers(0, 60, (80, 8, 8), dtype=np.uint8)
+    # Bright at the top or at the bottom, which no mirror changes.
+    for image, label in zip(images, truth, strict=True):
+        image[4 * label : 4 * label + 4, 2:6] += 150
+    np.savez("images.npz", x_train=images, y_train=truth, x_test=images, y_test=truth)
+    made = run(
+        *("features", "--data", "images.npz", "--out", "features.npz"),
+        *("--views", 2, "--filters", 10, "--patch-size", 3),
+    )
+    assert made.exit_code == 0, made.output
+    assert "80 samples, 2 views of 40 features" in made.output
+    result = run(
+        *("train", "--data", "features.npz", "--noise", "sym", "--noise-rate", 0.3),
+        *("--epochs", 8, "--out", "run", "--lr", 0.05, "--batch-size", 8),
+    )
+    assert result.exit_code == 0, result.output
+    assert open_run("run").epochs[-1]["metrics"]["test_accuracy"] > 0.9
+
+
 def test_absent_data_is_an_error_that_names_the_files():
     result = run("train", "--data", "cifar10", "--data-dir", "nowhere", "--out", "run")
     assert isinstance(result.exception, FileNotFoundError)
@@ -88,3 +119,11 @@ def test_the_demo_deletes_nothing_but_runs(tmp_path):
     result = run("demo", "--epochs", 1)
     assert isinstance(result.exception, FileExistsError)
     assert mine.read_text() == "all of it"
+
+
+def test_the_demo_does_not_replace_a_run_that_no_demo_made():
+    assert run("train", "--data", "digits", "--out", "runs/ce", "--epochs", 1).exit_code == 0
+    before = open_run("runs/ce").settings
+    result = run("demo", "--out", "runs", "--epochs", 2)
+    assert "holds a run that no demo made" in str(result.exception)
+    assert open_run("runs/ce").settings == before

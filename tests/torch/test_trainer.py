@@ -1,11 +1,13 @@
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from noisyselect import GMMSelector, Selection, VRLVSelector, open_run
+from noisyselect import ENNCleaner, GMMSelector, Selection, VRLVSelector, open_run
 from noisyselect.errors import DegenerateWarning, NonFiniteLossError
+from noisyselect.numeric.neighbours import nearest_neighbours
 from noisyselect.torch import Settings, SmallCNN, TrainingData, load_data, train, with_noise
 
 SHORT = Settings(epochs=8, warm_up=4, batch_size=16, augment=False, lr_drop_epoch=6)
@@ -116,6 +118,68 @@ def test_a_run_killed_in_its_first_epoch_is_resumed_from_nothing(
             train(blobs, SHORT, tmp_path / "broken", network=small_network)
     resumed = train(blobs, SHORT, tmp_path / "broken", network=small_network, resume=True)
     assert_same_run(train(blobs, SHORT, tmp_path / "whole", network=small_network), resumed)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": np.zeros(90, dtype=int)}, "the labels or ids are others"),
+        ({"ids": np.arange(90)}, "the labels or ids are others"),
+        ({"inputs": None}, "`fingerprint` was"),
+        ({"test_labels": np.zeros(30, dtype=int)}, "`fingerprint` was"),
+        ({"noise": {"kind": "other"}}, "`noise` was {'kind': 'test'}"),
+    ],
+)
+@pytest.mark.parametrize("with_checkpoint", [True, False])
+def test_a_run_does_not_go_on_with_other_data(
+    blobs, small_network, tmp_path, change, message, with_checkpoint
+):
+    train(blobs, replace(SHORT, epochs=2), tmp_path / "run", network=small_network)
+    if not with_checkpoint:
+        (tmp_path / "run" / "checkpoint" / "state.safetensors").unlink()
+    if "inputs" in change:
+        change = {"inputs": 255 - blobs.inputs}
+    with pytest.raises(ValueError, match=message):
+        train(
+            replace(blobs, **change),
+            replace(SHORT, epochs=2),
+            tmp_path / "run",
+            network=small_network,
+            resume=True,
+        )
+
+
+def test_resuming_into_an_empty_folder_starts_a_run(blobs, small_network, tmp_path):
+    settings = Settings(method="ce", epochs=1, augment=False)
+    result = train(blobs, settings, tmp_path, network=small_network, resume=True)
+    assert len(result.epochs) == 1
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_any_selector_of_neighbours_gets_them(blobs, small_network, tmp_path, given):
+    near = nearest_neighbours(blobs.inputs.reshape(90, -1).astype(float), 5) if given else None
+    result = train(
+        blobs,
+        Settings(method="dividemix", epochs=3, augment=False),
+        tmp_path / "run",
+        network=small_network,
+        selector=GMMSelector() & ENNCleaner(4),
+        neighbours=near,
+    )
+    assert result.epochs[-1].measures["labelled_a"] > 0
+    saved = open_run(tmp_path / "run").log("b").neighbours
+    assert saved.shape == (90, 5 if given else 4)
+    assert near is None or np.array_equal(saved, near)
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [("cudaa", "a name that torch knows.*got 'cudaa'"), ("cuda", "torch finds no such device")],
+)
+def test_a_device_that_is_not_there_is_refused(blobs, tmp_path, device, message, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ValueError, match=message):
+        train(blobs, SHORT, tmp_path / "run", device=device)
 
 
 def test_dropout_draws_the_same_after_a_resumption(blobs, tmp_path):
