@@ -402,7 +402,10 @@ class _Run:
 
     def _class_weights(self, selection: Selection) -> Tensor | None:
         """Return the weights of Eq. 10, of VRLVMix alone."""
-        if not isinstance(self.selector, VRLVSelector) or not self.selector.balance:
+        selector = self.selector
+        if self.settings.method != "vrlvmix" or not isinstance(selector, VRLVSelector):
+            return None
+        if not selector.balance:
             return None
         # Of one class all selected samples weigh the same, and a synthetic one has a real anchor.
         weights = np.zeros(self.data.n_classes)

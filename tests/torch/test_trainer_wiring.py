@@ -111,10 +111,14 @@ def test_vrlvmix_weighs_classes_by_the_labelled_rows_with_the_synthetic_ones(
 
 @pytest.mark.parametrize(
     ("method", "selector"),
-    [("dividemix", None), ("vrlvmix", VRLVSelector(window=2, balance=False))],
-    ids=["dividemix", "vrlvmix without balance"],
+    [
+        ("dividemix", None),
+        ("dividemix", VRLVSelector(window=2)),
+        ("vrlvmix", VRLVSelector(window=2, balance=False)),
+    ],
+    ids=["dividemix", "dividemix with VRLV", "vrlvmix without balance"],
 )
-def test_without_balance_no_class_weighs_more(
+def test_only_balanced_vrlvmix_weighs_classes(
     blobs, small_network, tmp_path, calls, method, selector
 ):
     train(
