@@ -321,12 +321,14 @@ def _describe(run: Run) -> Table:
         "classes": f"{run.n_classes} of {min(sizes):,} to {max(sizes):,} samples{names}",
         "networks": ", ".join(run.networks),
         "epochs": _epoch_text(run),
-        "also has": "\n".join(_extras(run)) or "nothing else",
+        "also has": "\n".join(_extras(run)),
+        "test accuracy": _accuracy_text(run),
         "settings": ", ".join(f"{name}={value}" for name, value in run.settings.items()) or "none",
         "written by": ", ".join(f"{name} {value}" for name, value in run.versions.items()),
     }
     for name, fact in facts.items():
-        table.add_row(name, escape(fact))
+        if fact:
+            table.add_row(name, escape(fact))
     return table
 
 
@@ -340,8 +342,15 @@ def _extras(run: Run) -> list[str]:
     return [f"{kind} {', '.join(places)}".rstrip() for kind, places in kinds.items()]
 
 
+def _accuracy_text(run: Run) -> str:
+    reached = [epoch["metrics"].get("test_accuracy") for epoch in run.epochs]
+    known = [value for value in reached if isinstance(value, float)]
+    return f"{known[-1]:.1%} last, {max(known):.1%} best" if known else ""
+
+
 def _epoch_text(run: Run) -> str:
-    text = f"{run.n_epochs}"
+    planned = run.settings.get("epochs")
+    text = f"{run.n_epochs}" if planned is None else f"{run.n_epochs} of {planned}"
     if len(run.epochs) < run.n_epochs:
         text += f", readable up to the first damaged one: {len(run.epochs)}"
     rates = [f"{line['lr']:.3g}" for line in run.epochs if line["lr"] is not None]

@@ -46,17 +46,19 @@ def midranks(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return ranks / (array.size - 1)
 
 
-def lowest(values: npt.ArrayLike, n_keep: int) -> BoolArray:
-    """Return a mask of the `n_keep` smallest values; of equal ones the first come first.
+def lowest(values: npt.ArrayLike, n_keep: int, ties: npt.ArrayLike) -> BoolArray:
+    """Return a mask of the `n_keep` smallest values; of equal ones those with the smallest `ties`.
+
+    Where these are equal too, the first rows come first.
 
     Examples
     --------
-    >>> lowest([0.3, 0.1, 0.2, 0.1], 2).tolist()
-    [False, True, False, True]
+    >>> lowest([0.3, 0.1, 0.2, 0.1], 1, ties=[0, 9, 0, 8]).tolist()
+    [False, False, False, True]
     """
     array = np.asarray(values)
     mask = np.zeros(array.size, dtype=bool)
-    mask[np.argsort(array, kind="stable")[:n_keep]] = True
+    mask[np.lexsort((np.asarray(ties), array))[:n_keep]] = True
     return mask
 
 

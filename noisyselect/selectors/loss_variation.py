@@ -49,7 +49,8 @@ class LossVariationSelector(Selector, needs=("losses",)):
     .. math:: \mathrm{var}_i = \frac{1}{\tau} \sum_t (S_i^t - \bar S_i)^2, \qquad
               V_c = \{x_i : \mathrm{var}_i \text{ among the } \rho N \text{ smallest}\}.
 
-    Departures: :math:`S_i^t` is printed as an argsort, which is a permutation and no rank; here it
+    Departures: of equal variances, as losses that reached 0 have, those of smaller last loss come
+    first. :math:`S_i^t` is printed as an argsort, which is a permutation and no rank; here it
     is the rank, ties sharing their mean, divided by N - 1. The sum is printed from 1 to
     :math:`t + \tau`; here it has :math:`\tau` terms. `score` is 1 minus the rank of the variance.
 
@@ -103,7 +104,7 @@ class LossVariationSelector(Selector, needs=("losses",)):
         rate = self.clean_rate
         if rate is None:
             rate = GMMSelector().select(log).clean.mean()
-        clean = lowest(variance, round(rate * log.n_samples))
+        clean = lowest(variance, round(rate * log.n_samples), ties=log.losses[-1])
         if not clean.any():
             warnings.warn(
                 f"LossVariationSelector: a share of {rate:.3g} of {log.n_samples} samples is none; "

@@ -270,11 +270,12 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
         rho = float(small.clean.mean()) if self.clean_rate is None else self.clean_rate
         n = log_a.n_samples
         variance = rank_variance(log_b.losses[-(self.window + 1) :], self.change)
-        stable = lowest(variance, round(rho * n))
+        last = log_b.losses[-1]
+        stable = lowest(variance, round(rho * n), ties=last)
         beta, _, after_change = self._stability.stability(log_b)
         if after_change:
-            calm = lowest(variance, round((self.gamma1 or rho) * n))  # V_l
-            wild = ~lowest(variance, round((self.gamma2 or rho) * n))  # V_h
+            calm = lowest(variance, round((self.gamma1 or rho) * n), ties=last)  # V_l
+            wild = ~lowest(variance, round((self.gamma2 or rho) * n), ties=last)  # V_h
             if rho == 0:  # no quantile to be above
                 wild[:] = False
             if self.rescue == "agreeing":

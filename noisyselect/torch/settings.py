@@ -38,7 +38,8 @@ class Settings:
     momentum : float in [0, 1), default=0.9
     weight_decay : float >= 0, default=5e-4
     batch_size : int >= 1, default=64
-        Labelled images of a MixMatch step; as many unlabelled ones are added. In warm-up, and with
+        Labelled samples of a MixMatch step, at most; as many unlabelled ones are added, or somewhat
+        fewer, for each pass over them is cut into batches of one size. In warm-up, and with
         cross-entropy, a step has twice as many.
     augment : bool, default=True
         Random crops (4 pixels) and mirroring. Then MixMatch has two views of each image, else one.

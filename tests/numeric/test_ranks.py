@@ -42,6 +42,7 @@ def test_the_variance_of_ranks_is_that_of_the_slow_oracle(dtype, change):
     assert rank_variance(losses, change) == pytest.approx(ranks.var(axis=0), abs=1e-12)
 
 
-def test_of_equal_values_the_first_come_first():
-    assert lowest([1.0, 0.0, 1.0, 1.0], 3).tolist() == [True, True, True, False]
-    assert lowest([1.0, 0.0], 0).tolist() == [False, False]
+def test_of_equal_values_those_with_the_smallest_ties_and_then_the_first_come_first():
+    assert lowest([1.0, 0.0, 1.0, 1.0], 3, ties=np.zeros(4)).tolist() == [True, True, True, False]
+    assert lowest([1.0, 0.0], 0, ties=[0, 0]).tolist() == [False, False]
+    assert lowest([1.0, 0.0, 1.0, 1.0], 2, ties=[5, 0, 4, 3]).tolist() == [False, True, False, True]

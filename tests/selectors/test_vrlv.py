@@ -184,6 +184,9 @@ HAND_A = np.array([[3.0] * 8, [2.0] * 8, [1.0, 1.01, 1.02, 1.03, 9.0, 9.01, 1.05
 HAND_B = 20.0 - np.array(
     [[0] * 8, [1, 2, 3, 4, 5, 6, 0, 7], [1 + 1, 2 + 2, 3 + 3, 4 + 4, 5 + 5, 6 + 6, 0 + 7, 7 + 0]]
 )
+# Of equal variances the smaller last loss comes first: an offset of each sample, which no change
+# sees, lets the losses rise with the row.
+HAND_B += 2.5 * np.arange(8)
 HAND_PREDICTIONS = np.array(
     [[0, 0, 0, 1, 0, 0, 1, 1], [0, 1, 0, 1, 0, 0, 1, 1], [0, 0, 0, 1, 0, 0, 1, 1]]
 )
