@@ -30,10 +30,11 @@ from noisyselect import __version__
 from noisyselect.errors import NoisySelectError, NoisySelectWarning
 
 if TYPE_CHECKING:
+    from noisyselect.arrays import FloatArray
     from noisyselect.bench import BenchRow
     from noisyselect.selection import Selection
     from noisyselect.store import Run
-    from noisyselect.torch import EpochResult, TrainResult
+    from noisyselect.torch import EpochResult, MethodSummary, TrainResult
 
 app = typer.Typer(
     help="Decide from what training shows which labels to trust.",
@@ -438,6 +439,100 @@ def train(
         )
     console.print(_results_table({method: result}))
     console.print(f"Run directory: {escape(str(out))}", highlight=False)
+
+
+@app.command()
+def compare(
+    data: Annotated[str, typer.Option(help="As for train.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Run directories are left here.")],
+    methods: Annotated[str, typer.Option(help="Separated by commas.")] = "ce,dividemix,vrlvmix",
+    noise: Annotated[Literal["sym", "asym", "human"], typer.Option()] = "sym",
+    noise_rate: Annotated[
+        float | None, typer.Option(help="Nominal rate of sym and asym.", show_default=False)
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Seeds 0, 1, ...")] = 3,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder of cifar10 or cifar100.", show_default=False)
+    ] = None,
+    subset: Annotated[
+        int | None, typer.Option(metavar="N", help="Use N training samples.", show_default="all")
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Warm-up included.")] = 300,
+    warm_up: Annotated[
+        int | None, typer.Option(help="Epochs.", show_default="10, at most half of all")
+    ] = None,
+    lr: Annotated[float, typer.Option(help="Learning rate.")] = 0.02,
+    lr_drop_epoch: Annotated[
+        int | None, typer.Option(help="First epoch at a tenth of it.", show_default="half of all")
+    ] = None,
+    augment: Annotated[
+        bool | None, typer.Option("--augment/--no-augment", show_default="on, off for digits")
+    ] = None,
+    lambda_u: Annotated[float, typer.Option(help="Weight of the unlabelled loss.")] = 25.0,
+) -> None:
+    """Train several methods with several seeds; goes on with what is there already."""
+    if (noise_rate is None) == (noise in ("sym", "asym")):
+        raise ValueError("--noise sym and asym need --noise-rate, and no other noise has one.")
+    torch_room = _torch_room()
+    console = Console()
+    settings = torch_room.Settings(
+        epochs=epochs,
+        warm_up=warm_up,
+        lr=lr,
+        lr_drop_epoch=lr_drop_epoch,
+        augment=data != "digits" if augment is None else augment,
+        lambda_u=lambda_u,
+    )
+    with console.status("Reading samples"):
+        samples = torch_room.load_data(data, data_dir, subset=subset)
+
+    def show(method: str, seed: int, result: EpochResult) -> None:
+        if result.epoch + 1 == epochs:
+            console.print(
+                f"{method}, seed {seed}: test accuracy {result.test_accuracy:.1%}", highlight=False
+            )
+
+    summaries = torch_room.compare(
+        samples,
+        _names(methods),
+        settings,
+        out,
+        noise=noise,
+        rate=noise_rate or 0.0,
+        seeds=range(seeds),
+        on_epoch=show,
+    )
+    console.print(_summary_table(summaries))
+
+
+_SUMMARY = {
+    "last_5": "test, last\n5 epochs",
+    "best": "test, best\nepoch",
+    "fitted_wrong": "wrong labels\nmemorised",
+    "precision_a": "precision\nof a",
+    "precision_b": "precision\nof b",
+    "recall": "recall",
+}
+
+
+def _summary_table(summaries: list[MethodSummary]) -> Table:
+    """Return means and deviations over the seeds, in per cent."""
+    title = f"per cent, mean ± deviation over {len(summaries[0].seeds)} seeds"
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("method", vertical="bottom")
+    for heading in _SUMMARY.values():
+        table.add_column(heading, justify="right", no_wrap=True, vertical="bottom")
+    for summary in summaries:
+        cells = [_mean_and_deviation(summary.measures[name]) for name in _SUMMARY]
+        table.add_row(summary.method, *cells)
+    return table
+
+
+def _mean_and_deviation(values: FloatArray) -> str:
+    if not all(map(math.isfinite, values)):
+        return "-"
+    mean = f"{100 * values.mean():.1f}"
+    return mean if len(values) == 1 else f"{mean} ± {100 * values.std(ddof=1):.1f}"
 
 
 @app.command()

@@ -9,6 +9,7 @@ except ImportError as error:
         "noisyselect.torch needs torch, an optional extra: install noisyselect[torch]."
     ) from error
 
+from noisyselect.torch.compare import MethodSummary, compare
 from noisyselect.torch.data import TrainingData, load_data, save_features, with_noise
 from noisyselect.torch.inputs import SelectedSamples
 from noisyselect.torch.models import SmallCNN, SmallMLP
@@ -17,12 +18,14 @@ from noisyselect.torch.trainer import EpochResult, TrainResult, train
 
 __all__ = [
     "EpochResult",
+    "MethodSummary",
     "SelectedSamples",
     "Settings",
     "SmallCNN",
     "SmallMLP",
     "TrainResult",
     "TrainingData",
+    "compare",
     "load_data",
     "save_features",
     "train",

@@ -89,6 +89,39 @@ def test_features_are_made_of_images_and_trained_on():
     assert open_run("run").epochs[-1]["metrics"]["test_accuracy"] > 0.9
 
 
+def test_compare_trains_every_method_with_every_seed_and_reads_what_is_there():
+    words = ("compare", "--data", "digits", "--subset", 200, "--out", "runs", "--noise-rate", 0.4)
+    words += ("--methods", "ce,vrlvmix", "--seeds", 2, "--epochs", 4)
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("test accuracy") == 4
+    assert "mean ± deviation over 2 seeds" in result.output
+    lasts = [open_run(f"runs/ce-seed{seed}").epochs[-1]["metrics"] for seed in (0, 1)]
+    accuracies = 100 * np.array([metrics["test_accuracy"] for metrics in lasts])
+    best = [
+        max(epoch["metrics"]["test_accuracy"] for epoch in open_run(f"runs/ce-seed{seed}").epochs)
+        for seed in (0, 1)
+    ]
+    assert f"{100 * np.mean(best):.1f} ± {100 * np.std(best, ddof=1):.1f}" in result.output
+    assert accuracies[0] != accuracies[1]
+    again = run(*words)
+    assert again.output.count("test accuracy") == 0
+    assert again.output.splitlines()[-2:] == result.output.splitlines()[-2:]
+    other = run(*words, "--lr", 0.5)
+    assert "`lr` was 0.02, got 0.5" in str(other.exception)
+
+
+def test_the_methods_of_a_comparison_share_labels_and_warm_up():
+    run(
+        *("compare", "--data", "digits", "--subset", 200, "--out", "runs", "--noise-rate", 0.4),
+        *("--methods", "ce,dividemix,vrlvmix", "--seeds", 1, "--epochs", 4),
+    )
+    runs = [open_run(f"runs/{method}-seed0") for method in ("ce", "dividemix", "vrlvmix")]
+    for other in runs[1:]:
+        assert np.array_equal(other.labels, runs[0].labels)
+        assert np.array_equal(other.log("b", until=2).losses, runs[0].log("b", until=2).losses)
+
+
 def test_absent_data_is_an_error_that_names_the_files():
     result = run("train", "--data", "cifar10", "--data-dir", "nowhere", "--out", "run")
     assert isinstance(result.exception, FileNotFoundError)
