@@ -474,7 +474,7 @@ def compare(
     if (noise_rate is None) == (noise in ("sym", "asym")):
         raise ValueError("--noise sym and asym need --noise-rate, and no other noise has one.")
     torch_room = _torch_room()
-    console = Console()
+    console = _console()
     settings = torch_room.Settings(
         epochs=epochs,
         warm_up=warm_up,
@@ -519,7 +519,7 @@ def _summary_table(summaries: list[MethodSummary]) -> Table:
     """Return means and deviations over the seeds, in per cent."""
     title = f"per cent, mean ± deviation over {len(summaries[0].seeds)} seeds"
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("method", vertical="bottom")
+    table.add_column("method", vertical="bottom", no_wrap=True)
     for heading in _SUMMARY.values():
         table.add_column(heading, justify="right", no_wrap=True, vertical="bottom")
     for summary in summaries:
