@@ -49,6 +49,24 @@ _KNOWN = "gmm, loss-variation, prediction-stability, vrlv, enn"
 RunPath = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)
 ]
+# Options that the commands that train have in common.
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder of cifar10 or cifar100.", show_default=False)
+]
+Subset = Annotated[
+    int | None, typer.Option(metavar="N", help="Use N training samples.", show_default="all")
+]
+NoiseRate = Annotated[
+    float | None,
+    typer.Option(help="Nominal rate of sym and asym; no method is told.", show_default=False),
+]
+WarmUp = Annotated[int | None, typer.Option(help="Epochs.", show_default="10, at most half of all")]
+LrDropEpoch = Annotated[
+    int | None, typer.Option(help="First epoch at a tenth of it.", show_default="half of all")
+]
+Augment = Annotated[
+    bool | None, typer.Option("--augment/--no-augment", show_default="on, off for digits")
+]
 Network = Annotated[
     str | None, typer.Option(help="Network whose log is read.", show_default="the first")
 ]
@@ -373,33 +391,20 @@ def train(
     noise: Annotated[
         Literal["sym", "asym", "human", "none"], typer.Option(help="How labels are made wrong.")
     ] = "none",
-    noise_rate: Annotated[
-        float | None,
-        typer.Option(help="Nominal rate of sym and asym; no method is told.", show_default=False),
-    ] = None,
+    noise_rate: NoiseRate = None,
     human_column: Annotated[str, typer.Option(help="Of human_labels.parquet.")] = "random1",
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder of cifar10 or cifar100.", show_default=False)
-    ] = None,
-    subset: Annotated[
-        int | None, typer.Option(metavar="N", help="Use N training images.", show_default="all")
-    ] = None,
+    data_dir: DataDir = None,
+    subset: Subset = None,
     method: Annotated[Literal["vrlvmix", "dividemix", "ce"], typer.Option()] = "vrlvmix",
     epochs: Annotated[int, typer.Option(help="Warm-up included.")] = 300,
-    warm_up: Annotated[
-        int | None, typer.Option(help="Epochs.", show_default="10, at most half of all")
-    ] = None,
+    warm_up: WarmUp = None,
     window: Annotated[
         int | None, typer.Option(help="Epochs VRLV looks back.", show_default="5, or as fits")
     ] = None,
     lr: Annotated[float, typer.Option(help="Learning rate.")] = 0.02,
-    lr_drop_epoch: Annotated[
-        int | None, typer.Option(help="First epoch at a tenth of it.", show_default="half of all")
-    ] = None,
+    lr_drop_epoch: LrDropEpoch = None,
     batch_size: Annotated[int, typer.Option(help="Labelled images; twice that in warm-up.")] = 64,
-    augment: Annotated[
-        bool | None, typer.Option("--augment/--no-augment", show_default="on, off for digits")
-    ] = None,
+    augment: Augment = None,
     confidence_penalty: Annotated[
         bool, typer.Option(help="In warm-up; advised for asymmetric noise.")
     ] = False,
@@ -411,8 +416,7 @@ def train(
     ] = False,
 ) -> None:
     """Train two networks on partly wrong labels."""
-    if (noise_rate is None) == (noise in ("sym", "asym")):
-        raise ValueError("--noise sym and asym need --noise-rate, and no other noise has one.")
+    _check_noise(noise, noise_rate)
     torch_room = _torch_room()
     console = Console()
     settings = torch_room.Settings(
@@ -447,32 +451,19 @@ def compare(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Run directories are left here.")],
     methods: Annotated[str, typer.Option(help="Separated by commas.")] = "ce,dividemix,vrlvmix",
     noise: Annotated[Literal["sym", "asym", "human"], typer.Option()] = "sym",
-    noise_rate: Annotated[
-        float | None, typer.Option(help="Nominal rate of sym and asym.", show_default=False)
-    ] = None,
+    noise_rate: NoiseRate = None,
     seeds: Annotated[int, typer.Option(help="Seeds 0, 1, ...")] = 3,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder of cifar10 or cifar100.", show_default=False)
-    ] = None,
-    subset: Annotated[
-        int | None, typer.Option(metavar="N", help="Use N training samples.", show_default="all")
-    ] = None,
+    data_dir: DataDir = None,
+    subset: Subset = None,
     epochs: Annotated[int, typer.Option(help="Warm-up included.")] = 300,
-    warm_up: Annotated[
-        int | None, typer.Option(help="Epochs.", show_default="10, at most half of all")
-    ] = None,
+    warm_up: WarmUp = None,
     lr: Annotated[float, typer.Option(help="Learning rate.")] = 0.02,
-    lr_drop_epoch: Annotated[
-        int | None, typer.Option(help="First epoch at a tenth of it.", show_default="half of all")
-    ] = None,
-    augment: Annotated[
-        bool | None, typer.Option("--augment/--no-augment", show_default="on, off for digits")
-    ] = None,
+    lr_drop_epoch: LrDropEpoch = None,
+    augment: Augment = None,
     lambda_u: Annotated[float, typer.Option(help="Weight of the unlabelled loss.")] = 25.0,
 ) -> None:
     """Train several methods with several seeds; goes on with what is there already."""
-    if (noise_rate is None) == (noise in ("sym", "asym")):
-        raise ValueError("--noise sym and asym need --noise-rate, and no other noise has one.")
+    _check_noise(noise, noise_rate)
     torch_room = _torch_room()
     console = _console()
     settings = torch_room.Settings(
@@ -539,12 +530,8 @@ def _mean_and_deviation(values: FloatArray) -> str:
 def features(
     data: Annotated[str, typer.Option(help="As for train; images.")],
     out: Annotated[Path, typer.Option(metavar="NPZ", help="File to write.")],
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder of cifar10 or cifar100.", show_default=False)
-    ] = None,
-    subset: Annotated[
-        int | None, typer.Option(metavar="N", help="Use N training images.", show_default="all")
-    ] = None,
+    data_dir: DataDir = None,
+    subset: Subset = None,
     views: Annotated[int, typer.Option(help="Flips and small shifts; the first is the image.")] = 4,
     filters: Annotated[int, typer.Option(help="Centroids; each gives four features.")] = 300,
     patch_size: Annotated[int, typer.Option(help="Pixels.")] = 6,
@@ -623,6 +610,11 @@ def _remove_earlier_demo(path: Path) -> None:
     if settings.get("data") != "digits" or rate != _DEMO_RATE:
         raise ValueError(f"{path} holds a run that no demo made: choose another --out.")
     shutil.rmtree(path)
+
+
+def _check_noise(noise: str, rate: float | None) -> None:
+    if (rate is None) == (noise in ("sym", "asym")):
+        raise ValueError("--noise sym and asym need --noise-rate, and no other noise has one.")
 
 
 def _torch_room() -> ModuleType:
