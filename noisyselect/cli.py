@@ -508,7 +508,8 @@ _SUMMARY = {
 
 def _summary_table(summaries: list[MethodSummary]) -> Table:
     """Return means and deviations over the seeds, in per cent."""
-    title = f"per cent, mean ± deviation over {len(summaries[0].seeds)} seeds"
+    n_seeds = len(summaries[0].seeds)
+    title = "per cent" if n_seeds == 1 else f"per cent, mean ± deviation over {n_seeds} seeds"
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("method", vertical="bottom", no_wrap=True)
     for heading in _SUMMARY.values():
