@@ -49,6 +49,9 @@ _KNOWN = "gmm, loss-variation, prediction-stability, vrlv, enn"
 RunPath = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)
 ]
+Network = Annotated[
+    str | None, typer.Option(help="Network whose log is read.", show_default="the first")
+]
 # Options that the commands that train have in common.
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder of cifar10 or cifar100.", show_default=False)
@@ -66,9 +69,6 @@ LrDropEpoch = Annotated[
 ]
 Augment = Annotated[
     bool | None, typer.Option("--augment/--no-augment", show_default="on, off for digits")
-]
-Network = Annotated[
-    str | None, typer.Option(help="Network whose log is read.", show_default="the first")
 ]
 
 

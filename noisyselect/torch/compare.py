@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from noisyselect.arrays import FloatArray
 from noisyselect.torch.data import TrainingData, with_noise
 from noisyselect.torch.settings import Method, Settings
 from noisyselect.torch.trainer import NAMES, EpochResult, TrainResult, train
@@ -30,7 +31,7 @@ class MethodSummary:
 
     method: Method
     seeds: tuple[int, ...]
-    measures: dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]]
+    measures: dict[str, FloatArray]
 
 
 def compare(
@@ -104,7 +105,7 @@ def _labelled(
 
 def _measures(
     results: list[TrainResult],
-) -> dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]]:
+) -> dict[str, FloatArray]:
     rows = [
         {
             "best": result.best,

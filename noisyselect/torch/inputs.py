@@ -155,8 +155,8 @@ class SelectedSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
         self.n_synthetic = 0 if recipes is None else len(recipes)
         if recipes is not None and self.n_synthetic:
             made = (
-                _rows_of(recipes.anchors, selection.ids),
-                _rows_of(recipes.partners, selection.ids),
+                selection.rows(recipes.anchors),
+                selection.rows(recipes.partners),
                 recipes.lam,
                 recipes.labels,
                 np.ones(self.n_synthetic),
@@ -182,9 +182,3 @@ class SelectedSamples(Dataset[tuple[Tensor, Tensor, Tensor]]):
             lam = lam.view(*lam.shape, *[1] * (self.inputs.ndim - 1))
             batch = torch.lerp(self.inputs[self.partners[index]].float(), batch, lam)
         return batch, self.labels[index], self.trust[index]
-
-
-def _rows_of(wanted: AnyArray, ids: AnyArray) -> npt.NDArray[np.intp]:
-    order = np.argsort(ids, kind="stable")
-    rows: npt.NDArray[np.intp] = order[np.searchsorted(ids, wanted, sorter=order)]
-    return rows

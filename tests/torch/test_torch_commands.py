@@ -44,6 +44,10 @@ def test_train_leaves_a_run_directory_and_says_how_good_it_is(method):
     assert log.settings["seed"] == 3
     assert log.settings["augment"] is False
     assert log.settings["noise"]["nominal_rate"] == 0.4
+    shown = run("info", "run").output
+    assert "4 of 4" in shown
+    last = log.epochs[-1]["metrics"]["test_accuracy"]
+    assert f"{last:.1%} last" in shown
 
 
 def test_a_run_goes_on_with_resume_and_only_with_it():
