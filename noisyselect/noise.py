@@ -8,11 +8,25 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from noisyselect.arrays import FloatArray, check_classes, check_shape, floats, integers
+from noisyselect.arrays import (
+    AnyArray,
+    FloatArray,
+    IntArray,
+    check_classes,
+    check_shape,
+    floats,
+    integers,
+    to_numpy,
+)
 
 # Truck to automobile, bird to airplane, cat and dog to each other, deer to horse: the flips of
 # Patrini et al., "Making deep neural networks robust to label noise", CVPR 2017, section 5.
 CIFAR10_FLIPS: Mapping[int, int] = MappingProxyType({9: 1, 2: 0, 3: 5, 5: 3, 4: 7})
+
+# How far the flip rates of single samples deviate from the nominal one in `instance_dependent`.
+_FLIP_DEVIATION = 0.1
+# Numbers in one block of features: 32 MB.
+_BLOCK = 2**22
 
 
 def symmetric(n_classes: int, ratio: float, include_true: bool = True) -> FloatArray:
@@ -155,6 +169,113 @@ def corrupt(
     return labels
 
 
+def instance_dependent(
+    features: npt.ArrayLike,
+    true_labels: npt.ArrayLike,
+    rate: float,
+    random_state: int,
+    n_classes: int | None = None,
+) -> npt.NDArray[np.int64]:
+    r"""Draw a given label for each true one, wrong in a way that depends on the sample itself.
+
+    The protocol of Xia et al., "Part-dependent label noise: towards instance-dependent label
+    noise", NeurIPS 2020, algorithm 2. With :math:`x_i` the features of sample i, :math:`y_i` its
+    true class and r the rate,
+
+    .. math::
+
+        q_i \sim N(r, 0.1^2) \text{ truncated to } [0, 1], \qquad W_c \sim N(0, 1)^{S \times K},
+
+        p_i = q_i \, \mathrm{softmax}_{k \ne y_i}(x_i W_{y_i}), \qquad p_i[y_i] = 1 - q_i,
+
+    and the given label is drawn from :math:`p_i`.
+
+    Departure: features are standardised first, each to mean 0 and deviation 1 over the samples
+    given, so that neither their scale nor their offset matters; the authors' program normalises
+    images with fixed constants per channel. In both, the softmax over hundreds of features is
+    nearly an argmax: whether a label is wrong is chance, which class it becomes is not.
+
+    Parameters
+    ----------
+    features : array of real numbers, shape (n_samples, ...)
+        Images or features; all axes but the first are taken as one. Constant ones have no effect.
+    true_labels : array of int in [0, n_classes), shape (n_samples,)
+    rate : float in [0, 1]
+        Nominal share of wrong labels. The truncation pushes the expected one inwards: 0.40 stays
+        0.40 and 0.2 becomes 0.206, but 0.1 becomes 0.129 and 0 becomes 0.08.
+    random_state : int
+        Seed. The global random state is neither read nor changed. Another order of the samples or
+        other numbers for the classes are another draw.
+    n_classes : int, optional
+        By default one more than the highest label.
+
+    Returns
+    -------
+    array of int64 in [0, n_classes), shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, a label or `rate` is out of range, features are not finite, or there
+        are no samples or fewer than 2 classes.
+    """
+    from scipy.special import softmax
+    from scipy.stats import truncnorm
+
+    truth, values = integers("true_labels", true_labels), to_numpy(features)
+    check_shape("true_labels", truth, {"n_samples": len(values)}, "It must match `features`.")
+    if truth.size == 0:
+        raise ValueError("`features` must hold at least one sample, got none.")
+    classes = int(truth.max()) + 1 if n_classes is None else n_classes
+    _check(classes, rate, "rate")
+    check_classes("true_labels", truth, classes)
+    mean, deviation = _moments(values)
+
+    rng = np.random.default_rng(random_state)
+    low, high = (0 - rate) / _FLIP_DEVIATION, (1 - rate) / _FLIP_DEVIATION
+    flips = truncnorm.rvs(low, high, rate, _FLIP_DEVIATION, truth.size, random_state=rng)
+    draws = rng.random(truth.size)
+    labels = truth.astype(np.int64)
+    for source in range(classes):
+        # Drawn for classes without samples too, so that their absence changes nothing.
+        weights = rng.standard_normal((mean.size, classes))
+        for rows in _blocks(np.flatnonzero(truth == source), mean.size):
+            scores = (_flat(values[rows]) - mean) / deviation @ weights
+            scores[:, source] = -np.inf
+            chances = flips[rows, None] * softmax(scores, axis=1)
+            chances[:, source] = 1 - flips[rows]
+            steps = chances.cumsum(axis=1)
+            steps /= steps[:, -1:]  # a last step of 1 - 1e-16 could be below a draw
+            labels[rows] = (steps <= draws[rows, None]).sum(axis=1)
+    return labels
+
+
+def _moments(values: AnyArray) -> tuple[FloatArray, FloatArray]:
+    """Return mean and deviation of each feature; a deviation of 1 where a feature is constant."""
+    n_samples, n_features = len(values), values[:1].size
+    blocks = _blocks(np.arange(n_samples), n_features)
+    mean, variance = np.zeros(n_features), np.zeros(n_features)
+    with np.errstate(invalid="ignore", over="ignore"):  # it is reported below
+        for rows in blocks:
+            mean += _flat(values[rows]).sum(axis=0) / n_samples
+        for rows in blocks:
+            variance += ((_flat(values[rows]) - mean) ** 2).sum(axis=0) / n_samples
+    deviation = np.sqrt(variance)
+    if not np.isfinite(deviation).all():
+        raise ValueError("`features` must be finite, got NaN, infinite or overflowing ones.")
+    # The mean of equal numbers is rounded, which must not count as variation.
+    return mean, np.where(deviation > 1e-9 * np.abs(mean), deviation, 1.0)
+
+
+def _flat(block: AnyArray) -> FloatArray:
+    return block.reshape(len(block), -1).astype(np.float64)
+
+
+def _blocks(rows: IntArray, n_features: int) -> list[IntArray]:
+    size = max(1, _BLOCK // max(1, n_features))
+    return [rows[start : start + size] for start in range(0, rows.size, size)]
+
+
 def noise_rate(labels: npt.ArrayLike, true_labels: npt.ArrayLike) -> float:
     """Return the realised share of wrong labels, in [0, 1].
 
@@ -181,11 +302,11 @@ def noise_rate(labels: npt.ArrayLike, true_labels: npt.ArrayLike) -> float:
     return float(np.mean(given != truth))
 
 
-def _check(n_classes: int, ratio: float) -> None:
+def _check(n_classes: int, ratio: float, name: str = "ratio") -> None:
     if n_classes < 2:
         raise ValueError(f"`n_classes` must be at least 2, got {n_classes!r}.")
     if not 0 <= ratio <= 1:
-        raise ValueError(f"`ratio` must lie in [0, 1], got {ratio!r}.")
+        raise ValueError(f"`{name}` must lie in [0, 1], got {ratio!r}.")
 
 
 def _transition(values: npt.ArrayLike) -> FloatArray:

@@ -2,8 +2,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import truncnorm
 
-from noisyselect.noise import CIFAR10_FLIPS, asymmetric, corrupt, noise_rate, pair, symmetric
+from noisyselect.noise import (
+    CIFAR10_FLIPS,
+    asymmetric,
+    corrupt,
+    instance_dependent,
+    noise_rate,
+    pair,
+    symmetric,
+)
 
 TRUTH = np.repeat(np.arange(10), 2000)
 
@@ -64,6 +73,70 @@ def test_the_seed_alone_decides_whatever_the_global_random_state():
     assert not np.array_equal(labels, corrupt(TRUTH, symmetric(10, 0.5), random_state=4))
 
 
+def features(n=4000, k=12, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, k)) * 3 + 5
+
+
+LABELS = np.arange(4000) % 5
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.2, 0.4, 0.6])
+def test_instance_dependent_noise_is_as_frequent_as_its_truncated_flip_rates(rate):
+    labels = instance_dependent(features(), LABELS, rate, random_state=0)
+    expected = truncnorm.mean(-rate / 0.1, (1 - rate) / 0.1, rate, 0.1)
+    assert noise_rate(labels, LABELS) == pytest.approx(expected, abs=0.025)
+
+
+def test_instance_dependent_noise_is_drawn_as_its_definition_says_sample_by_sample():
+    x, truth, n = features(200, 3)[:, :, None] * [[[1, 0.5]]], LABELS[:200], 200
+    labels = instance_dependent(x, truth, 0.4, random_state=7)
+
+    rng = np.random.default_rng(7)
+    flips = truncnorm.rvs(-4, 6, loc=0.4, scale=0.1, size=n, random_state=rng)
+    draws = rng.random(n)
+    weights = [rng.standard_normal((6, 5)) for _ in range(5)]
+    flat = x.reshape(n, 6)
+    flat = (flat - flat.mean(axis=0)) / flat.std(axis=0)
+    for i in range(n):
+        scores = np.exp(flat[i] @ weights[truth[i]])
+        chances = [0 if c == truth[i] else scores[c] for c in range(5)]
+        chances = flips[i] * np.array(chances) / sum(chances)
+        chances[truth[i]] = 1 - flips[i]
+        below = [c for c in range(5) if chances[: c + 1].sum() <= draws[i]]
+        assert labels[i] == len(below)
+
+
+def test_which_class_a_wrong_label_names_depends_on_the_sample():
+    # Two clusters of one class: each is mistaken for a class of its own.
+    side = np.arange(4000) % 2
+    x = np.where(side[:, None], 1.0, -1.0) + features() / 1000
+    labels = instance_dependent(x, np.zeros(4000, int), 0.5, random_state=1, n_classes=6)
+    usual = [np.bincount(labels[(side == s) & (labels > 0)]).argmax() for s in (0, 1)]
+    assert usual[0] != usual[1]
+
+
+def test_neither_scale_nor_offset_nor_constant_features_nor_blocks_matter(monkeypatch):
+    x = features()
+    labels = instance_dependent(x, LABELS, 0.4, random_state=0)
+    scaled = x * 2.0 ** np.arange(12) - 8
+    assert np.array_equal(instance_dependent(scaled, LABELS, 0.4, random_state=0), labels)
+    monkeypatch.setattr("noisyselect.noise._BLOCK", 100)
+    assert np.array_equal(instance_dependent(x, LABELS, 0.4, random_state=0), labels)
+    x[:, 3] = 0.1
+    flat = instance_dependent(x, LABELS, 0.4, random_state=0)
+    x[:, 3] = 7e9
+    assert np.array_equal(instance_dependent(x, LABELS, 0.4, random_state=0), flat)
+
+
+def test_instance_dependent_noise_depends_on_its_seed_alone():
+    np.random.seed(1)
+    before = np.random.get_state()[1].copy()
+    labels = instance_dependent(features(), LABELS, 0.4, random_state=3)
+    assert np.array_equal(before, np.random.get_state()[1])
+    assert np.array_equal(labels, instance_dependent(features(), LABELS, 0.4, random_state=3))
+    assert not np.array_equal(labels, instance_dependent(features(), LABELS, 0.4, random_state=4))
+
+
 @pytest.mark.parametrize(
     ("call", "match"),
     [
@@ -78,6 +151,12 @@ def test_the_seed_alone_decides_whatever_the_global_random_state():
         (lambda: corrupt([0], [[1.5, -0.5], [0, 1]], 0), "entries of at least 0"),
         (lambda: noise_rate([0, 1], [0]), r"\(n_samples,\) = \(2,\), got \(1,\)"),
         (lambda: noise_rate([], []), "at least one sample"),
+        (lambda: instance_dependent(np.ones((3, 2)), [0, 1], 0.4, 0), "match `features`"),
+        (lambda: instance_dependent(np.ones((0, 2)), [], 0.4, 0), "at least one sample"),
+        (lambda: instance_dependent(np.ones((2, 2)), [0, 0], 0.4, 0), "`n_classes` must be at"),
+        (lambda: instance_dependent(np.ones((2, 2)), [0, 5], 0.4, 0, 3), "`true_labels` must lie"),
+        (lambda: instance_dependent(np.ones((2, 2)), [0, 1], 1.4, 0), "`rate` must lie"),
+        (lambda: instance_dependent([[1.0], [np.inf]], [0, 1], 0.4, 0), "must be finite"),
     ],
 )
 def test_wrong_arguments_are_refused_by_name(call, match):

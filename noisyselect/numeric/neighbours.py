@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from noisyselect.arrays import BoolArray, FloatArray, IntArray
 
+Metric = Literal["euclidean", "cosine"]
+
+# Queries on which an approximate search is compared with the exact one, and the share of true
+# neighbours that it has to find there.
+_QUERIES = 1000
+_RECALL = 0.95
+
+
+class FoundNeighbours(NamedTuple):
+    """Neighbours, and how many of the nearest they are.
+
+    Attributes
+    ----------
+    neighbours : array of int64, shape (n_samples, k)
+        Row positions, nearest first; -1 where there are fewer than k.
+    recall : float in [0, 1]
+        Share of the k nearest that was found, measured on a random sample; 1 of an exact search.
+    """
+
+    neighbours: npt.NDArray[np.int64]
+    recall: float
+
 
 def nearest_neighbours(
-    features: FloatArray, k: int, metric: Literal["euclidean", "cosine"] = "euclidean"
+    features: FloatArray, k: int, metric: Metric = "euclidean"
 ) -> npt.NDArray[np.int64]:
     """Return the `k` nearest neighbours of every row, without the row itself, nearest first.
 
@@ -34,29 +56,90 @@ def nearest_neighbours(
     """
     import faiss
 
+    rows = _comparable(features, k, metric)
+    index = faiss.IndexFlatL2(rows.shape[1])
+    index.add(rows)
+    return _search(index, rows, np.arange(len(rows)), k)
+
+
+def approximate_neighbours(
+    features: FloatArray, k: int, metric: Metric = "euclidean"
+) -> FoundNeighbours:
+    """Return nearly the `k` nearest neighbours of every row, in a fraction of the time.
+
+    Parameters
+    ----------
+    features : array of float, shape (n_samples, n_features)
+    k : int >= 1
+        Neighbours per sample.
+    metric : {"euclidean", "cosine"}
+
+    Returns
+    -------
+    FoundNeighbours
+
+    Notes
+    -----
+    The rows are divided among sqrt(n_samples) centres (faiss, inverted lists), and a row is
+    compared with those of the nearest centres only: so many centres, doubled from 8 on, that at
+    least 95 % of the true neighbours of 1000 random rows are found. The same features have the same
+    answer; a graph (HNSW) is faster still, but not the same twice when it is built in threads.
+    """
+    import faiss
+
+    rows = _comparable(features, k, metric)
+    n_lists = max(1, int(len(rows) ** 0.5))
+    flat = faiss.IndexFlatL2(rows.shape[1])
+    index = faiss.IndexIVFFlat(flat, rows.shape[1], n_lists)
+    index.cp.min_points_per_centroid = 1  # no warning on standard error
+    index.train(rows)
+    index.add(rows)
+
+    queries = np.random.default_rng(0).permutation(len(rows))[:_QUERIES]
+    exact = faiss.IndexFlatL2(rows.shape[1])
+    exact.add(rows)
+    nearest = _search(exact, rows, queries, k)
+    index.nprobe = min(8, n_lists)
+    while (recall := _recall(_search(index, rows, queries, k), nearest)) < _RECALL:
+        if index.nprobe == n_lists:
+            break
+        index.nprobe = min(2 * index.nprobe, n_lists)
+    return FoundNeighbours(_search(index, rows, np.arange(len(rows)), k), recall)
+
+
+def _comparable(features: FloatArray, k: int, metric: Metric) -> npt.NDArray[np.float32]:
+    """Return a copy of `features` whose euclidean distances order the neighbours."""
+    import faiss
+
     if k < 1:
         raise ValueError(f"`k` must be at least 1 neighbour, got {k!r}.")
-    n_samples = len(features)
     # Distances are computed as |a|^2 - 2ab + |b|^2; a common offset would only cost digits.
     offset = features.mean(axis=0, dtype=np.float64) if metric == "euclidean" else 0
     rows = np.ascontiguousarray(features - offset, dtype=np.float32)
     if metric == "cosine":
         faiss.normalize_L2(rows)
-    index = faiss.IndexFlatL2(rows.shape[1])
-    index.add(rows)
-    _, found = index.search(rows, min(k + 1, n_samples))
-    return _without_self(found, k)
+    return rows
 
 
-def _without_self(found: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.int64]:
-    n_samples = len(found)
-    own = found == np.arange(n_samples)[:, None]
+def _search(
+    index: Any, rows: npt.NDArray[np.float32], queries: IntArray, k: int
+) -> npt.NDArray[np.int64]:
+    """Return the neighbours of some rows, themselves left out."""
+    _, found = index.search(rows[queries], min(k + 1, len(rows)))
+    own = found == queries[:, None]
     # Where duplicates crowded the row out of its own answer, the farthest goes instead.
     own[~own.any(axis=1), -1] = True
-    neighbours = np.full((n_samples, k), -1, dtype=np.int64)
-    others = found[~own].reshape(n_samples, found.shape[1] - 1)
+    neighbours = np.full((len(queries), k), -1, dtype=np.int64)
+    others = found[~own].reshape(len(queries), found.shape[1] - 1)
     neighbours[:, : others.shape[1]] = others
     return neighbours
+
+
+def _recall(found: npt.NDArray[np.int64], nearest: npt.NDArray[np.int64]) -> float:
+    """Return the share of the nearest that was found, by position: a tie may count as missed."""
+    there = nearest >= 0
+    hits = (nearest[:, :, None] == found[:, None, :]).any(axis=2) & there
+    return float(hits.sum() / there.sum()) if there.any() else 1.0
 
 
 def label_agreement(

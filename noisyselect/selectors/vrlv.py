@@ -29,8 +29,8 @@ class _Evidence(NamedTuple):
     small_loss: BoolArray  # G_l
     posterior: FloatArray
     loss: FloatArray  # of network A, which G_l was fitted to
-    stable: BoolArray  # V_c
-    variance: FloatArray
+    stable: BoolArray  # V_c, or without variation G_l of network B
+    variance: FloatArray  # or the loss of network B
     core: BoolArray  # D_c
     clean_rate: float  # rho
     after_change: bool
@@ -69,6 +69,10 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
     threshold : float in [0, 1), default=0.5
     n_average : int, default=1
         Of the mixture, see `GMMSelector`.
+    variation : bool, default=True
+        Rank the variance of loss changes. Without it (an ablation of the paper's Table IV) both
+        networks give a mixture on their losses: :math:`V_c` is then the samples of small loss of B,
+        ordered by B's loss, and :math:`D_c = V_c \cap G_l` at all times.
     balance : bool, default=True
         Fill by class quotas, with ENN and KNN mixup. Without balance (the ablation of the paper's
         Table IV) the fill is all of :math:`V_c` for A and all of :math:`G_l` for B, the weights are
@@ -154,6 +158,7 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
     lr_change_epochs: int | None = None
     threshold: float = 0.5
     n_average: int = 1
+    variation: bool = True
     balance: bool = True
     n_neighbors: int = 20
     unsupported: Literal["last", "drop", "keep"] = "last"
@@ -229,9 +234,12 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
     ) -> tuple[Selection, Selection]:
         log_b = log_a if log_b is None else log_b
         n_epochs = min(log_a.n_epochs, log_b.n_epochs)
-        if n_epochs <= self.window:
+        if not self.variation:
+            evidence = self._small_losses_of_both(log_a, log_b)
+        elif n_epochs > self.window:
+            evidence = self._gather(log_a, log_b)
+        else:
             return self._with_short_history(log_a, n_epochs)
-        evidence = self._gather(log_a, log_b)
         core, stable, small_loss = evidence.core, evidence.stable, evidence.small_loss
         if not self.balance:
             return (
@@ -295,6 +303,22 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
             core=core,
             clean_rate=rho,
             after_change=after_change,
+        )
+
+    def _small_losses_of_both(self, log_a: TrainingLog, log_b: TrainingLog) -> _Evidence:
+        """Return the evidence of two mixtures, with B's in the place of its variance."""
+        assert log_a.losses is not None and log_b.losses is not None
+        of_a, of_b = self._gmm.select(log_a), self._gmm.select(log_b)
+        rho = float(of_a.clean.mean()) if self.clean_rate is None else self.clean_rate
+        return _Evidence(
+            small_loss=of_a.clean,
+            posterior=of_a.score,
+            loss=log_a.losses[-1],
+            stable=of_b.clean,
+            variance=log_b.losses[-1],
+            core=of_a.clean & of_b.clean,
+            clean_rate=rho,
+            after_change=False,
         )
 
     def _neighbours(self, log_a: TrainingLog, log_b: TrainingLog) -> IntArray:

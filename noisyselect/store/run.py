@@ -102,6 +102,20 @@ class Run:
         spread = in_sample_order(self._samples, rows, values, -1)
         return checked_classes(where, "true_label", spread, self.n_classes, lowest=0)
 
+    @property
+    def neighbours(self) -> IntArray | None:
+        """Row positions of the neighbours of each sample, shape (n_samples, k), if written.
+
+        Nearest first; -1 for none.
+
+        Raises
+        ------
+        DamagedRunError
+            If the file is damaged.
+        """
+        entry = self._header.files.get("neighbours.parquet")
+        return None if entry is None else self._neighbours(entry)
+
     def log(self, network: str | None = None, until: int | None = None) -> TrainingLog:
         """Return what one network has shown.
 
@@ -231,9 +245,9 @@ class Run:
         features = self._header.files.get(features_path(network))
         if features is not None:
             columns["features"] = self._vectors(features, "feature")
-        neighbours = self._header.files.get("neighbours.parquet")
+        neighbours = self.neighbours
         if neighbours is not None:
-            columns["neighbours"] = self._neighbours(neighbours)
+            columns["neighbours"] = neighbours
         probabilities: list[AnyArray] = []
         # The log takes those of its last epochs only, without a gap.
         for epoch in reversed(range(stop)):

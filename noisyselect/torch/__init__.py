@@ -10,15 +10,27 @@ except ImportError as error:
     ) from error
 
 from noisyselect.torch.compare import MethodSummary, compare
-from noisyselect.torch.data import TrainingData, load_data, save_features, with_noise
+from noisyselect.torch.data import (
+    ImageFiles,
+    TrainingData,
+    load_data,
+    save_features,
+    with_labels,
+    with_noise,
+)
 from noisyselect.torch.inputs import SelectedSamples
-from noisyselect.torch.models import SmallCNN, SmallMLP
+from noisyselect.torch.models import PreActResNet18, ResNet50, SmallCNN, SmallMLP, make_network
+from noisyselect.torch.presets import Preset, load_preset, preset_names
 from noisyselect.torch.settings import Settings
 from noisyselect.torch.trainer import EpochResult, TrainResult, train
 
 __all__ = [
     "EpochResult",
+    "ImageFiles",
     "MethodSummary",
+    "PreActResNet18",
+    "Preset",
+    "ResNet50",
     "SelectedSamples",
     "Settings",
     "SmallCNN",
@@ -27,7 +39,11 @@ __all__ = [
     "TrainingData",
     "compare",
     "load_data",
+    "load_preset",
+    "make_network",
+    "preset_names",
     "save_features",
     "train",
+    "with_labels",
     "with_noise",
 ]

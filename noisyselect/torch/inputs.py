@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from noisyselect.arrays import AnyArray, check_shape, integers
 from noisyselect.selection import Selection
-from noisyselect.torch.augment import crop_and_flip
+from noisyselect.torch.augment import contrastive_view, crop_and_flip, distort
 
 
 class Inputs(ABC):
@@ -24,7 +24,7 @@ class Inputs(ABC):
         Of any real type; uint8 takes a quarter of the memory of floats.
     device : torch.device
     like : Inputs, optional
-        Normalise with the mean and deviation of these: test samples with those of the training set.
+        Prepare samples as these are: test samples with the mean and deviation of the training set.
     """
 
     def __init__(self, values: AnyArray, device: torch.device, like: Inputs | None = None) -> None:
@@ -50,6 +50,11 @@ class Inputs(ABC):
         """Return floats of mean 0 and deviation 1 over the training set."""
         return (batch.float() - self.mean) / self.std
 
+    @property
+    def encoded(self) -> Tensor | None:
+        """Features that an encoder has made of each sample, (n_samples, n_features), if any."""
+        return None
+
     @abstractmethod
     def _moments(self) -> tuple[Tensor, Tensor]:
         """Return mean and deviation of what a network is given."""
@@ -62,21 +67,85 @@ class Inputs(ABC):
     def augment(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Return raw samples as they are trained on, one independent draw each."""
 
+    @abstractmethod
+    def augment_strongly(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Return raw samples as they are clustered."""
+
+    @abstractmethod
+    def augment_contrastively(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Return raw samples as SimCLR tells them apart: two draws are two views."""
+
 
 class Pixels(Inputs):
-    """Images of shape (n_samples, n_channels, height, width); augmented by crops and mirroring."""
+    """Images of shape (n_samples, n_channels, height, width); augmented by crops and mirroring.
+
+    Parameters
+    ----------
+    values : array of shape (n_samples, n_channels, height, width)
+        On any scale: the least value of the training set is taken for black, the largest for white,
+        where colours are changed.
+    device : torch.device
+    like : Inputs, optional
+        Normalise, crop and change colours as these do.
+    crop : int, optional
+        Side in pixels of what a network is given of larger images: a random part in training, the
+        central one in evaluation. By default that of `like`, or the whole image, which in training
+        is then shifted by up to 4 pixels.
+
+    Raises
+    ------
+    ValueError
+        If `crop` is larger than the images.
+    """
+
+    def __init__(
+        self,
+        values: AnyArray,
+        device: torch.device,
+        like: Inputs | None = None,
+        crop: int | None = None,
+    ) -> None:
+        super().__init__(values, device, like)
+        self.black: Tensor
+        self.white: Tensor
+        self.crop: int | None = crop
+        if isinstance(like, Pixels):
+            self.black, self.white, self.crop = like.black, like.white, crop or like.crop
+        else:
+            self.black, self.white = (end.float() for end in self.values.aminmax())
+        height, width = self.values.shape[2:]
+        if self.crop is not None and not 1 <= self.crop <= min(height, width):
+            raise ValueError(
+                f"`crop` must lie in [1, {min(height, width)}] for images of {height}x{width} "
+                f"pixels, got {self.crop!r}. Resize the images first, or leave `crop` out."
+            )
 
     def _moments(self) -> tuple[Tensor, Tensor]:
-        values = self.values.float()
+        # Of ten thousand images at most, evenly spaced: of large ones all would fill the memory.
+        values = self.values[:: -(-len(self.values) // 10_000)].float()
         return values.mean((0, 2, 3), keepdim=True), values.std((0, 2, 3), keepdim=True)
 
     def plain(self, batch: Tensor) -> Tensor:
-        """Return the images as they are."""
-        return batch
+        """Return the images as they are, or the centre of each."""
+        if self.crop is None:
+            return batch
+        top, left = ((length - self.crop) // 2 for length in batch.shape[2:])
+        return batch[:, :, top : top + self.crop, left : left + self.crop]
 
     def augment(self, batch: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the images shifted and mirrored, see `crop_and_flip`."""
-        return crop_and_flip(batch, generator)
+        """Return the images shifted (or a part of each) and mirrored, see `crop_and_flip`."""
+        if self.crop is None:
+            return crop_and_flip(batch, generator)
+        return crop_and_flip(batch, generator, padding=0, size=self.crop)
+
+    def augment_strongly(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the images augmented, and then distorted, see `distort`."""
+        weak = self.augment(batch, generator)
+        return distort(weak, generator, self.black, self.white, self.mean)
+
+    def augment_contrastively(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Return SimCLR's view of each image, see `contrastive_view`."""
+        return contrastive_view(batch, generator, self.black, self.white, self.crop)
 
 
 class Views(Inputs):
@@ -89,6 +158,11 @@ class Views(Inputs):
 
     # The share dropped. A fifth is what input layers are usually given (Srivastava et al., 2014).
     dropped = 0.2
+
+    @property
+    def encoded(self) -> Tensor:
+        """View 0 of each sample."""
+        return self.values[:, 0].float()
 
     def _moments(self) -> tuple[Tensor, Tensor]:
         values = self.values.float()
@@ -108,6 +182,14 @@ class Views(Inputs):
         view = (draw(n) * n_views).long()
         chosen = batch[torch.arange(n, device=batch.device), view].float()
         return torch.where(draw(n, n_features) < self.dropped, self.mean, chosen)
+
+    def augment_strongly(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Return what `augment` does: of features there is no stronger augmentation."""
+        return self.augment(batch, generator)
+
+    def augment_contrastively(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Return what `augment` does."""
+        return self.augment(batch, generator)
 
 
 # By `TrainingData.kind`.

@@ -3,53 +3,70 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from noisyselect.arrays import IntArray
 from noisyselect.metrics import selection_quality
 from noisyselect.selection import Selection
-from noisyselect.torch.data import TrainingData
 
 
-def measure(
-    data: TrainingData,
-    names: Sequence[str],
-    predictions: Sequence[IntArray],
-    selections: Sequence[Selection] | None,
+def selection_measures(
+    selections: Mapping[str, Selection],
+    labels: IntArray,
+    true_labels: IntArray | None,
+    n_classes: int,
 ) -> dict[str, float]:
-    """Return the measures of one epoch by name, leaving out those that are undefined.
+    """Return how good the selections of one epoch were, leaving out what is undefined.
 
     Parameters
     ----------
-    data : TrainingData
-    names : sequence of str
-        Of the networks; each measure ends in ``_`` and one of them.
-    predictions : sequence of array of int, shape (n_samples,)
-        Of each network for the training images.
-    selections : sequence of Selection, optional
-        What each network was trained on; None in warm-up.
+    selections : mapping of str to Selection
+        By network: what each was trained on.
+    labels : array of int, shape (n_samples,)
+        Given labels.
+    true_labels : array of int, shape (n_samples,), optional
+    n_classes : int
 
     Returns
     -------
     dict of str to float
-        ``fitted_wrong_a``: share of the wrong labels that network a predicts. ``labelled_a``:
-        number of samples that it was trained on with their label. ``precision_a``, ``recall_a``,
-        ``auroc_a``: quality of that selection. All but ``labelled_a`` need true labels.
+        ``labelled_a``: number of samples that network a was trained on with their label.
+        ``precision_a``, ``recall_a``, ``auroc_a``: quality of that selection, where true labels
+        are known.
     """
     measures: dict[str, float] = {}
-    for name, selection in zip(names, selections or (), strict=False):
+    for name, selection in selections.items():
         measures[f"labelled_{name}"] = float(len(selection))
-        if data.true_labels is not None:
-            quality = selection_quality(selection, data.labels, data.true_labels, data.n_classes)
+        if true_labels is not None:
+            quality = selection_quality(selection, labels, true_labels, n_classes)
             measures[f"precision_{name}"] = quality.precision
             measures[f"recall_{name}"] = quality.recall
             measures[f"auroc_{name}"] = quality.auroc
-    if data.true_labels is not None:
-        wrong = data.labels != data.true_labels
-        if wrong.any():
-            for name, predicted in zip(names, predictions, strict=True):
-                fitted = predicted[wrong] == data.labels[wrong]
-                measures[f"fitted_wrong_{name}"] = float(np.mean(fitted))
     return {name: value for name, value in measures.items() if math.isfinite(value)}
+
+
+def memorised(
+    predictions: Mapping[str, IntArray], labels: IntArray, true_labels: IntArray | None
+) -> dict[str, float]:
+    """Return ``fitted_wrong_a``, the share of the wrong labels that network a predicts, and so on.
+
+    Parameters
+    ----------
+    predictions : mapping of str to array of int, shape (n_samples,)
+        By network, for the training samples.
+    labels : array of int, shape (n_samples,)
+        Given labels.
+    true_labels : array of int, shape (n_samples,), optional
+        Without them, or without a wrong label, there is nothing to return.
+    """
+    if true_labels is None:
+        return {}
+    wrong = labels != true_labels
+    if not wrong.any():
+        return {}
+    return {
+        f"fitted_wrong_{name}": float(np.mean(predicted[wrong] == labels[wrong]))
+        for name, predicted in predictions.items()
+    }

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from noisyselect.torch.inputs import Inputs, SelectedSamples
+from noisyselect.torch.learner import Learner
 from noisyselect.torch.losses import (
     negative_entropy,
     prior_divergence,
@@ -73,8 +74,7 @@ def endless_batches(n: int, batch_size: int, draws: Draws) -> Iterator[Tensor]:
 
 
 def warm_up_epoch(
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    network: Learner,
     inputs: Inputs,
     labels: Tensor,
     settings: Settings,
@@ -85,8 +85,8 @@ def warm_up_epoch(
 
     Parameters
     ----------
-    network, optimiser
-        Both are changed.
+    network : Learner
+        Is changed.
     inputs : Inputs
     labels : Tensor of int64, shape (n_samples,)
         Given labels.
@@ -100,24 +100,22 @@ def warm_up_epoch(
     Tensor of shape (n_steps,)
         On the device: reading it is left to the caller, once per epoch.
     """
-    network.train()
+    network.module.train()
     batches = shuffled_batches(len(labels), 2 * settings.batch_size, draws)
     losses = torch.empty(len(batches), device=labels.device)
     for step, rows in enumerate(batches):
-        batch = _given(inputs, inputs.raw(rows), settings, draws)
-        logits = network(batch)
+        logits = network.logits(given(inputs, inputs.raw(rows), settings, draws))
         loss = functional.cross_entropy(logits, labels[rows])
         if penalise:
             loss = loss + negative_entropy(logits)
-        _step(optimiser, loss)
+        network.descend(loss)
         losses[step] = loss.detach()
     return losses
 
 
 def mixmatch_epoch(
-    network: nn.Module,
-    peer: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    network: Learner,
+    peer: Learner,
     inputs: Inputs,
     labelled: SelectedSamples,
     unlabelled: Tensor,
@@ -130,9 +128,9 @@ def mixmatch_epoch(
 
     Parameters
     ----------
-    network, optimiser
-        Both are changed.
-    peer : torch.nn.Module
+    network : Learner
+        Is changed.
+    peer : Learner
         The other network, which takes part in guessing.
     inputs : Inputs
     labelled : SelectedSamples
@@ -162,8 +160,8 @@ def mixmatch_epoch(
     pass (there four), as training-mode batch normalisation over one batch. Without augmentation
     both views of a sample would be the same, so there is only one.
     """
-    network.train()
-    peer.eval()
+    network.module.train()
+    peer.module.eval()
     batches = shuffled_batches(len(labelled), settings.batch_size, draws)
     losses = torch.empty(len(batches), device=inputs.device)
     others = endless_batches(len(unlabelled), settings.batch_size, draws)
@@ -175,21 +173,21 @@ def mixmatch_epoch(
         )
         share = float(draws.shares.beta(settings.alpha, settings.alpha))
         mixed, mixed_targets = mix(batch, targets, max(share, 1 - share), draws.pixels)
-        logits = network(mixed)
+        logits = network.logits(mixed)
         loss = soft_cross_entropy(logits[:n_labelled], mixed_targets[:n_labelled], class_weights)
         if len(u) and lambda_u:
             unlabelled_loss = squared_error(logits[n_labelled:], mixed_targets[n_labelled:])
             loss = loss + lambda_u * unlabelled_loss
         loss = loss + settings.lambda_r * prior_divergence(logits)
-        _step(optimiser, loss)
+        network.descend(loss)
         losses[step] = loss.detach()
     return losses
 
 
 @torch.no_grad()
 def _inputs_and_targets(
-    network: nn.Module,
-    peer: nn.Module,
+    network: Learner,
+    peer: Learner,
     inputs: Inputs,
     labelled: tuple[Tensor, Tensor, Tensor],
     u: Tensor,
@@ -199,23 +197,23 @@ def _inputs_and_targets(
     """Return all views (labelled, then unlabelled), their targets, and how many are labelled."""
     x, labels, trust = labelled
     views = 2 if settings.augment else 1
-    batch = _given(inputs, torch.cat([x] * views + [u] * views), settings, draws)
+    batch = given(inputs, torch.cat([x] * views + [u] * views), settings, draws)
     n_labelled = views * len(x)
 
-    own = network(batch).softmax(dim=1)
+    own = network.logits(batch).softmax(dim=1)
     own_x, own_u = own[:n_labelled], own[n_labelled:]
     mean_x = own_x.view(views, len(x), -1).mean(dim=0)
     refined = refine_labels(functional.one_hot(labels, own.shape[1]).to(own.dtype), trust, mean_x)
     targets = sharpen(refined, settings.temperature).repeat(views, 1)
     if len(u):
-        others_u = peer(batch[n_labelled:]).softmax(dim=1)
+        others_u = peer.logits(batch[n_labelled:]).softmax(dim=1)
         guess = ((own_u + others_u) / 2).view(views, len(u), -1).mean(dim=0)
         guessed = sharpen(guess, settings.temperature).repeat(views, 1)
         targets = torch.cat([targets, guessed])
     return batch, targets, n_labelled
 
 
-def _given(inputs: Inputs, raw: Tensor, settings: Settings, draws: Draws) -> Tensor:
+def given(inputs: Inputs, raw: Tensor, settings: Settings, draws: Draws) -> Tensor:
     """Return what the network is given of raw samples: augmented or plain, normalised."""
     batch = inputs.augment(raw, draws.pixels) if settings.augment else inputs.plain(raw)
     return inputs.normalise(batch)
@@ -258,8 +256,3 @@ def mix(
         torch.lerp(targets[partner], targets, share),
     )
 
-
-def _step(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()

@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from noisyselect.numeric.neighbours import label_agreement, nearest_neighbours
+from noisyselect.numeric import neighbours as module
+from noisyselect.numeric.neighbours import (
+    approximate_neighbours,
+    label_agreement,
+    nearest_neighbours,
+)
 
 
 def brute_force(features, k, metric):
@@ -34,6 +39,51 @@ def test_the_features_stay_as_they_were():
     features = np.full((4, 2), 3.0, dtype=np.float32)
     nearest_neighbours(features, 1, "cosine")
     assert (features == 3).all()
+
+
+def shared_with(found, exact):
+    """The share of exact neighbours that were found, the slow way."""
+    pairs = zip(found.tolist(), exact.tolist(), strict=True)
+    return np.mean([len(set(some) & set(all_)) / len(all_) for some, all_ in pairs])
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_an_approximate_search_finds_what_it_promises(metric):
+    features = np.random.default_rng(0).normal(size=(2500, 16)) + 3
+    found = approximate_neighbours(features, 6, metric)
+    share = shared_with(found.neighbours, nearest_neighbours(features, 6, metric))
+    assert share > 0.94
+    # Measured on 1000 of the 2500.
+    assert found.recall == pytest.approx(share, abs=0.01)
+    assert (found.neighbours != np.arange(2500)[:, None]).all()
+
+
+def test_the_recall_of_all_queries_is_the_share_that_was_found(monkeypatch):
+    monkeypatch.setattr(module, "_QUERIES", 1200)
+    monkeypatch.setattr(module, "_RECALL", 0.1)  # satisfied at once, by 8 of 34 lists
+    features = np.random.default_rng(1).normal(size=(1200, 16))
+    found = approximate_neighbours(features, 6)
+    share = shared_with(found.neighbours, nearest_neighbours(features, 6))
+    assert found.recall == pytest.approx(share)
+    assert found.recall < 0.95
+
+
+def test_an_approximate_search_has_one_answer(capfd):
+    features = np.random.default_rng(2).normal(size=(2000, 16))
+    first, second = (approximate_neighbours(features, 4) for _ in range(2))
+    assert np.array_equal(first.neighbours, second.neighbours)
+    assert first.recall == second.recall
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_approximate_search_of_few_or_equal_rows_is_exact():
+    assert approximate_neighbours(np.array([[0.0], [1.0]]), 3).neighbours.tolist() == [
+        [1, -1, -1],
+        [0, -1, -1],
+    ]
+    assert approximate_neighbours(np.array([[0.0]]), 1) == (np.array([[-1]]), 1.0)
+    same = approximate_neighbours(np.ones((400, 2)), 3).neighbours
+    assert ((same >= 0) & (same != np.arange(400)[:, None])).all()
 
 
 def test_agreement_counts_only_neighbours_in_the_support():

@@ -3,12 +3,14 @@ import torch
 from torch import nn
 
 from noisyselect.errors import DamagedRunError
+from noisyselect.torch import Settings
 from noisyselect.torch.checkpoint import (
     load_checkpoint,
     load_training_state,
     save_checkpoint,
     training_state,
 )
+from noisyselect.torch.learner import Learner
 
 
 def test_what_was_saved_is_loaded(tmp_path):
@@ -68,34 +70,40 @@ def test_a_checkpoint_of_another_version_is_refused(tmp_path):
         load_checkpoint(tmp_path)
 
 
-def trained():
-    """A network with batch normalisation, a few steps from its beginning."""
-    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
-    optimiser = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
+def learner(module=None, **settings):
+    """A network with batch normalisation, on the CPU."""
+    module = module or nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    return Learner("a", module, Settings(precision="float32", **settings), torch.device("cpu"))
+
+
+def trained(**settings):
+    """A learner a few steps from its beginning."""
+    made = learner(**settings)
     for _ in range(3):
-        step(network, optimiser)
-    return network, optimiser
+        step(made)
+    return made
 
 
-def step(network, optimiser):
-    optimiser.zero_grad()
-    network(torch.arange(15.0).view(5, 3)).square().sum().backward()
-    optimiser.step()
+def step(network):
+    network.module.train()
+    network.descend(network.logits(torch.arange(15.0).view(5, 3)).square().sum())
 
 
-def test_a_restored_network_and_its_momenta_go_on_as_the_original():
-    original, restored = trained(), trained()
-    state = {name: value.clone() for name, value in training_state(*original).items()}
-    load_training_state(*restored, state)
-    for pair in (original, restored):
-        step(*pair)
-    for one, other in zip(
-        original[0].state_dict().values(), restored[0].state_dict().values(), strict=True
-    ):
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_restored_network_and_its_momenta_go_on_as_the_original(ema):
+    original, restored = trained(ema=ema), trained(ema=ema)
+    original.new_head()
+    nn.init.normal_(original.head.weight)
+    state = {name: value.clone() for name, value in training_state(original).items()}
+    load_training_state(restored, state)
+    for each in (original, restored):
+        step(each)
+    pairs = zip(training_state(original).items(), training_state(restored).items(), strict=True)
+    for (name, one), (other_name, other) in pairs:
+        assert name == other_name
         assert torch.equal(one, other)
 
 
 def test_another_network_is_refused():
-    optimiser = torch.optim.SGD(nn.Linear(3, 9).parameters(), 0.1)
     with pytest.raises(ValueError, match="the one that the run was started with"):
-        load_training_state(nn.Linear(3, 9), optimiser, training_state(*trained()))
+        load_training_state(learner(nn.Linear(3, 9)), training_state(trained()))

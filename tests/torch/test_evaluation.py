@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from noisyselect.torch import SmallCNN
-from noisyselect.torch.evaluation import accuracy, all_features, evaluate
+from noisyselect.torch.evaluation import Evaluation, accuracy, all_features, evaluate
 from noisyselect.torch.inputs import Pixels
 
 CPU = torch.device("cpu")
@@ -55,8 +55,16 @@ def test_accuracy_is_of_the_mean_of_the_softmaxes_and_not_of_a_vote_or_one_netwo
 
 def test_there_is_one_row_of_features_per_image_in_their_order(pixels):
     network = SmallCNN(1, 10, width=2, n_hidden=5).eval()
-    features = all_features(network, pixels)
+    features = all_features(network, pixels).numpy()
     assert features.shape == (1203, 5)
     last = pixels.normalise(pixels.raw(torch.tensor([1202])))
     expected = network.hidden(network.convolutions(last)).detach().numpy()
     np.testing.assert_allclose(features[-1:], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_columns_of_some_rows_are_spread_over_all_samples():
+    answer = Evaluation(*(np.array(v) for v in ([0.5, 0.25], [1, 0], [0.75, 0.5])))
+    spread = answer.spread(np.array([1, 3]), 4)
+    assert spread["predictions"].tolist() == [-1, 1, -1, 0]
+    np.testing.assert_array_equal(spread["losses"], [np.nan, 0.5, np.nan, 0.25])
+    np.testing.assert_array_equal(spread["confidences"], [np.nan, 0.75, np.nan, 0.5])

@@ -6,6 +6,7 @@ from torch import nn
 from noisyselect import MixupRecipes, Selection
 from noisyselect.torch import SelectedSamples, Settings, SmallCNN
 from noisyselect.torch.inputs import Pixels
+from noisyselect.torch.learner import Learner
 from noisyselect.torch.mixmatch import (
     Draws,
     endless_batches,
@@ -18,7 +19,7 @@ from noisyselect.torch.mixmatch import (
 )
 
 CPU = torch.device("cpu")
-SETTINGS = Settings(batch_size=8, augment=False, alpha=0.5)
+SETTINGS = Settings(batch_size=8, augment=False, alpha=0.5, precision="float32")
 
 
 def draws(epoch=0, network=0):
@@ -48,9 +49,8 @@ def run_mixmatch(data, clean, settings=SETTINGS, unlabelled=None, synthetic=None
     rest = np.flatnonzero(~mask) if unlabelled is None else np.array(unlabelled, dtype=np.int64)
     network, peer = Counting(), Counting()
     losses = mixmatch_epoch(
-        network,
-        peer,
-        torch.optim.SGD(network.parameters(), 0.02),
+        Learner("a", network, settings, CPU),
+        Learner("b", peer, settings, CPU),
         pixels,
         SelectedSamples(pixels.values, data.labels, selection),
         torch.from_numpy(rest),
@@ -163,10 +163,9 @@ def test_an_epoch_is_the_same_whatever_the_global_random_state(blobs):
 
 def test_the_confidence_penalty_lowers_the_loss_by_the_entropy(blobs):
     def first_loss(penalise):
-        network = Counting()
-        optimiser = torch.optim.SGD(network.parameters(), 0.02)
+        network = Learner("a", Counting(), SETTINGS, CPU)
         pixels, labels = Pixels(blobs.inputs, CPU), torch.from_numpy(blobs.labels.copy())
-        return warm_up_epoch(network, optimiser, pixels, labels, SETTINGS, draws(), penalise)[0]
+        return warm_up_epoch(network, pixels, labels, SETTINGS, draws(), penalise)[0]
 
     # A new network is nearly uniform: its entropy is nearly log 3.
     assert first_loss(False) - first_loss(True) == pytest.approx(np.log(3), abs=0.3)
@@ -175,7 +174,7 @@ def test_the_confidence_penalty_lowers_the_loss_by_the_entropy(blobs):
 def test_warm_up_has_batches_of_twice_the_size(blobs):
     network = Counting()
     pixels, labels = Pixels(blobs.inputs, CPU), torch.from_numpy(blobs.labels.copy())
-    optimiser = torch.optim.SGD(network.parameters(), 0.02)
-    losses = warm_up_epoch(network, optimiser, pixels, labels, SETTINGS, draws(), False)
+    learner = Learner("a", network, SETTINGS, CPU)
+    losses = warm_up_epoch(learner, pixels, labels, SETTINGS, draws(), False)
     assert [size for size, _ in network.calls] == [15] * 6
     assert len(losses) == 6

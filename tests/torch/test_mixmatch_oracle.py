@@ -11,6 +11,7 @@ from noisyselect import MixupRecipes, Selection
 from noisyselect.torch import SelectedSamples, Settings
 from noisyselect.torch.augment import crop_and_flip
 from noisyselect.torch.inputs import Pixels
+from noisyselect.torch.learner import Learner
 from noisyselect.torch.mixmatch import Draws, mixmatch_epoch
 
 CPU = torch.device("cpu")
@@ -48,7 +49,14 @@ def optimiser_of(net):
 
 def settings(augment):
     return Settings(
-        batch_size=BATCH_SIZE, augment=augment, lambda_r=LAMBDA_R, temperature=TEMPERATURE, alpha=2
+        batch_size=BATCH_SIZE,
+        augment=augment,
+        lambda_r=LAMBDA_R,
+        temperature=TEMPERATURE,
+        alpha=2,
+        lr=0.05,
+        weight_decay=0,
+        precision="float32",
     )
 
 
@@ -182,9 +190,8 @@ def test_an_epoch_of_mixmatch_is_what_plain_loops_make_of_it(augment, class_weig
     recipes = MixupRecipes(anchors, partners, lam, labels)
     selection = Selection(clean=CLEAN, trust=TRUST, synthetic=recipes)
     losses = mixmatch_epoch(
-        net,
-        peer,
-        optimiser_of(net),
+        Learner("a", net, settings(augment), CPU),
+        Learner("b", peer, settings(augment), CPU),
         pixels,
         SelectedSamples(pixels.values, LABELS, selection),
         torch.tensor(UNLABELLED),

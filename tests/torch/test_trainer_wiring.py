@@ -8,7 +8,7 @@ import torch
 
 from noisyselect import GMMSelector, Selection, VRLVSelector, open_run
 from noisyselect.torch import SelectedSamples, Settings, train
-from noisyselect.torch import trainer as module
+from noisyselect.torch.trainer import run as module
 
 WARM_UP, EPOCHS = 3, 6
 
@@ -85,8 +85,9 @@ def test_the_unlabelled_weight_rises_over_the_ramp_for_both_networks(
 
 def test_each_network_trains_with_the_other_as_its_peer(blobs, small_network, tmp_path, calls):
     a, b = train(blobs, settings(), tmp_path / "run", network=small_network).networks
-    assert [call["network"] for call in calls["warm_up_epoch"]] == [a, b] * WARM_UP
-    assert [(call["network"], call["peer"]) for call in calls["mixmatch_epoch"]] == [
+    assert [call["network"].module for call in calls["warm_up_epoch"]] == [a, b] * WARM_UP
+    modules = [(call["network"].module, call["peer"].module) for call in calls["mixmatch_epoch"]]
+    assert modules == [
         (a, b), (b, a),
     ] * (EPOCHS - WARM_UP)  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The small networks of the trainer, and the features that any network has."""
+"""The small networks, which train in seconds to minutes on a CPU."""
 
 from __future__ import annotations
 
@@ -94,51 +94,3 @@ class SmallMLP(nn.Module):
         """Return logits of shape (batch, n_classes) of features of shape (batch, n_features)."""
         logits: Tensor = self.classifier(self.hidden(features))
         return logits
-
-
-def default_network(shape: tuple[int, ...], n_classes: int) -> nn.Module:
-    """Return a new `SmallCNN` for images of this shape, or a `SmallMLP` for features."""
-    if len(shape) == 4:
-        return SmallCNN(shape[1], n_classes)
-    return SmallMLP(shape[2], n_classes)
-
-
-def penultimate(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the logits of `images` and what the network's last linear layer was given.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Any network whose last registered ``nn.Linear`` is its classifier.
-    images : Tensor of shape (batch, channels, height, width)
-
-    Returns
-    -------
-    logits : Tensor of shape (batch, n_classes)
-    features : Tensor of shape (batch, n_features)
-
-    Raises
-    ------
-    TypeError
-        If the network has no linear layer.
-
-    Examples
-    --------
-    >>> import torch
-    >>> _, features = penultimate(SmallCNN(1, 10, n_hidden=64), torch.zeros(5, 1, 8, 8))
-    >>> features.shape
-    torch.Size([5, 64])
-    """
-    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
-    if not linear:
-        raise TypeError(
-            f"Features are what the last nn.Linear is given, but {type(network).__name__} has no "
-            "nn.Linear. Let its classifier be one, or pass `neighbours` to `train`."
-        )
-    seen: list[Tensor] = []
-    hook = linear[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    try:
-        logits: Tensor = network(images)
-    finally:
-        hook.remove()
-    return logits, seen[-1].flatten(1)

@@ -1,0 +1,155 @@
+"""One network in training: how it answers, how it learns, and what of it is kept."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from noisyselect.torch.distributed import Shards
+from noisyselect.torch.models import classifier_of, penultimate
+from noisyselect.torch.precision import autocast, resolve_precision
+from noisyselect.torch.settings import Settings
+
+
+class Learner:
+    """A network with its optimiser, on a device, alone or as one of several equal processes.
+
+    Parameters
+    ----------
+    name : str
+    module : torch.nn.Module
+        Moved to the device, and changed by training.
+    settings : Settings
+    device : torch.device
+    shards : Shards, optional
+        By default those of a single process.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        module: nn.Module,
+        settings: Settings,
+        device: torch.device,
+        shards: Shards | None = None,
+    ) -> None:
+        self.name, self.device, self.shards = name, device, shards or Shards()
+        # Twice as fast for convolutions, on CPUs as on GPUs.
+        module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.module = self.shards.normalising_alike(module)
+        self.precision = resolve_precision(settings.precision, device)
+        self.forward: Callable[[Tensor], Tensor] = (
+            torch.compile(self.module) if settings.compile else self.module
+        )
+        self._settings = settings
+        self.optimiser = self._new_optimiser()
+        # A second classifier on the same features, of semantic clustering.
+        self.head: nn.Linear | None = None
+        self.average: AveragedModel | None = None
+        if settings.ema:
+            mean = get_ema_multi_avg_fn(settings.ema)  # type: ignore[no-untyped-call]
+            self.average = AveragedModel(self.module, multi_avg_fn=mean, use_buffers=True)
+
+    def _new_optimiser(self) -> torch.optim.Optimizer:
+        settings = self._settings
+        made = torch.optim.SGD(
+            self.module.parameters(),
+            settings.lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+        )
+        self.shards.join(made)
+        return made
+
+    @property
+    def tested(self) -> nn.Module:
+        """What is tested: the running mean of the weights where there is one."""
+        return self.module if self.average is None else self.average.module
+
+    def set_lr(self, lr: float) -> None:
+        """Set the learning rate."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+
+    def logits(self, batch: Tensor) -> Tensor:
+        """Return the logits of a whole batch in 32 bits, of which every process computes a share.
+
+        Parameters
+        ----------
+        batch : Tensor of shape (batch, ...)
+
+        Returns
+        -------
+        Tensor of shape (batch, n_classes)
+        """
+        with autocast(self.precision, self.device):
+            own = self.forward(self.shards.own(batch))
+        return self.shards.gather(own.float(), len(batch))
+
+    def through_head(self, network: nn.Module, head: nn.Module, batch: Tensor) -> Tensor:
+        """Return what a head makes of the network's features, in the manner of `logits`."""
+        with autocast(self.precision, self.device):
+            own = head(penultimate(network, self.shards.own(batch))[1])
+        return self.shards.gather(own.float(), len(batch))
+
+    def clustering_optimiser(self, lr: float) -> torch.optim.Optimizer:
+        """Return a new optimiser of the network's features and its clustering head."""
+        assert self.head is not None
+        made = torch.optim.SGD(
+            [*self.module.parameters(), *self.head.parameters()],
+            lr,
+            momentum=0.9,
+            weight_decay=5e-4,
+        )
+        self.shards.join(made)
+        return made
+
+    def descend(self, loss: Tensor) -> None:
+        """Take one step down a loss of the whole batch."""
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        if self.average is not None:
+            self.average.update_parameters(self.module)
+
+    def start_from(self, weights: dict[str, Tensor], head: dict[str, Tensor] | None) -> None:
+        """Begin again from pre-trained weights, both classifiers from the clustering head.
+
+        Parameters
+        ----------
+        weights : dict of str to Tensor
+            State of a whole network, as that of SimCLR.
+        head : dict of str to Tensor, optional
+            State of a clustering head; without one the classifier is that of `weights`.
+        """
+        self.module.load_state_dict(weights)
+        if head is not None:
+            classifier_of(self.module).load_state_dict(head)
+        self.new_head()
+        self.optimiser = self._new_optimiser()
+        if self.average is not None:
+            self.average.module.load_state_dict(self.module.state_dict())
+            self.average.n_averaged.zero_()
+
+    def new_head(self) -> None:
+        """Give the network a clustering head, for now equal to its classifier."""
+        # As a copy: making a layer would draw from the global random state.
+        self.head = copy.deepcopy(classifier_of(self.module))
+
+    @contextmanager
+    def only_classifier(self) -> Iterator[None]:
+        """Train nothing but the classifier; the statistics of normalisation still move."""
+        kept = [weight for weight in self.module.parameters() if weight.requires_grad]
+        classifier = set(classifier_of(self.module).parameters())
+        for weight in kept:
+            weight.requires_grad_(weight in classifier)
+        try:
+            yield
+        finally:
+            for weight in kept:
+                weight.requires_grad_(True)
