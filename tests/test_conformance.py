@@ -28,6 +28,8 @@ SELECTORS = [
     VRLVSelector(),
     VRLVSelector(window=3),
     VRLVSelector(window=3, rescue="printed"),
+    VRLVSelector(window=3, variation=False),
+    VRLVSelector(window=3, variation=False, balance=False),
     VRLVSelector(window=3, balance=False, clean_rate=0.5),
     VRLVSelector(window=2, unsupported="drop", knn_pool="printed", unlabelled="printed"),
     VRLVSelector(window=3, gamma1=0.3, gamma2=0.8, short_history="gmm", n_neighbors=4),

@@ -49,6 +49,7 @@ def compare(
     data: o.DataName = None,
     data_dir: o.DataDir = None,
     subset: o.Subset = None,
+    image_size: o.ImageSize = None,
     noise: o.Noise = None,
     noise_rate: o.NoiseRate = None,
     human_column: o.HumanColumn = None,

@@ -51,12 +51,21 @@ PresetName = Annotated[
 DataName = Annotated[
     str | None,
     _option(
-        "digits, cifar10, cifar100, a folder, or an npz of images or features.",
+        "digits, cifar10, cifar100, clothing1m, a folder, or an npz of images or features.",
         panel=_DATA,
         show_default="the preset's",
     ),
 ]
 DataDir = Annotated[Path | None, _option("Folder of a data set that has a name.", panel=_DATA)]
+ImageSize = Annotated[
+    int | None,
+    _option(
+        "Resize images in files to so many pixels; a network is given 7/8 of it.",
+        panel=_DATA,
+        metavar="PIXELS",
+        show_default="256 where they differ",
+    ),
+]
 Subset = Annotated[
     int | None,
     _option("Use N training samples.", panel=_DATA, metavar="N", show_default="all"),
@@ -93,7 +102,13 @@ Network = Annotated[
     ),
 ]
 Weights = Annotated[
-    str | None, _option("File of pre-trained weights of it.", panel=_METHOD, metavar="FILE")
+    str | None,
+    _option(
+        "File of pre-trained weights of it, or none.",
+        panel=_METHOD,
+        metavar="FILE",
+        show_default="torchvision's for resnet50",
+    ),
 ]
 Window = Annotated[
     int | None,
@@ -144,7 +159,7 @@ Augment = Annotated[
         "Random crops and mirroring.",
         "--augment/--no-augment",
         panel=_SCHEDULE,
-        show_default="on, off for digits",
+        show_default="the preset's; else on, off for digits",
     ),
 ]
 Scale = Annotated[
@@ -236,6 +251,9 @@ def _noise(
     preset: Preset, options: Mapping[str, Any], default: NoiseKind
 ) -> tuple[NoiseKind | None, float]:
     given, rate = options["noise"], options["noise_rate"]
+    named = f"--noise {given or preset.data.get('noise')}"
+    if not (given or preset.data.get("noise")):
+        named = f"--noise {default}, the default of this command,"
     if options["labels"] is not None:
         if given is not None or rate is not None:
             raise ValueError("--labels brings its own noise: leave out --noise and --noise-rate.")
@@ -245,7 +263,10 @@ def _noise(
     kind = given or source.get("noise", default)
     rate = source.get("noise_rate") if rate is None else rate
     if rate is None and kind in _WITH_RATE:
-        raise ValueError(f"--noise {kind} needs --noise-rate, a share such as 0.4.")
+        raise ValueError(
+            f"{named} needs --noise-rate, a share such as 0.4. For labels that are noisy already "
+            "there is --noise none."
+        )
     if rate is not None and kind not in _WITH_RATE:
         raise ValueError(
             f"--noise {kind} has no --noise-rate: leave it out, or make noise, such as --noise sym."
@@ -255,7 +276,9 @@ def _noise(
 
 def _read(name: str, options: Mapping[str, Any]) -> TrainingData:
     room = torch_room()
-    data: TrainingData = room.load_data(name, options["data_dir"], subset=options["subset"])
+    data: TrainingData = room.load_data(
+        name, options["data_dir"], subset=options["subset"], size=options["image_size"]
+    )
     if options["labels"] is not None:
         from noisyselect.torch.data import with_labels
 
@@ -315,7 +338,7 @@ def describe(data: TrainingData) -> str:
 def describe_schedule(settings: Settings) -> str:
     """Return the schedule in a sentence."""
     before = ""
-    if settings.pretrain_epochs:
+    if settings.pretrain_epochs and settings.method in ("vrlvmix", "scanmix"):
         before = f", after {settings.pretrain_epochs} epochs of SimCLR"
     drop = next((e for e in range(settings.epochs) if settings.lr_at(e) < settings.lr), math.inf)
     lr = f"learning rate {settings.lr:g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -15,8 +16,10 @@ from noisyselect.errors import NoisySelectWarning
 
 def terminal() -> Console:
     """Return the console that commands print on."""
-    # A pipe has no width, and rich would cut the table to 80 columns.
-    return Console(width=None if sys.stdout.isatty() else 100)
+    # A pipe has no width, and rich would cut the table to 80 columns. Of several processes that
+    # torchrun started, the first speaks.
+    quiet = os.environ.get("RANK", "0") != "0"
+    return Console(width=None if sys.stdout.isatty() else 100, quiet=quiet)
 
 
 def complain(kind: str, style: str, message: Exception | str) -> None:

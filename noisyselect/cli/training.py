@@ -22,6 +22,7 @@ from noisyselect.cli.terminal import terminal
 
 if TYPE_CHECKING:
     from noisyselect.torch import EpochResult, TrainResult
+    from noisyselect.torch.pretrain import PretrainEpoch
 
 
 def train(
@@ -30,6 +31,7 @@ def train(
     data: o.DataName = None,
     data_dir: o.DataDir = None,
     subset: o.Subset = None,
+    image_size: o.ImageSize = None,
     noise: o.Noise = None,
     noise_rate: o.NoiseRate = None,
     human_column: o.HumanColumn = None,
@@ -97,8 +99,7 @@ def train(
 ) -> None:
     """Train two networks on partly wrong labels."""
     given = dict(locals())
-    # Of several processes that torchrun started, the first speaks.
-    console = Console(quiet=os.environ.get("RANK", "0") != "0")
+    console = terminal()
     plan = o.plan(console, given, default_noise="none")
     settings = plan.settings
     samples = plan.noisy(settings.seed)
@@ -116,6 +117,7 @@ def train(
             device=device,
             resume=resume,
             on_epoch=show,
+            on_pretrain=_pretrain_lines(console),
         )
     console.print(_results_table({name: result}))
     console.print(f"Run directory: {escape(str(out))}", highlight=False)
@@ -174,7 +176,7 @@ def features(
     torch_room = o.torch_room()
     from noisyselect.torch.patches import patch_features
 
-    console = Console()
+    console = terminal()
     with console.status("Reading images"):
         images = torch_room.load_data(data, data_dir, subset=subset)
     with console.status("Learning and encoding patches"):
@@ -213,7 +215,7 @@ def demo(
     # other for minutes. Read by torch when it is first imported; what the user has set stays.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch_room = o.torch_room()
-    console = Console()
+    console = terminal()
     clean = torch_room.load_data("digits")
     images = torch_room.with_noise(clean, "sym", _DEMO_RATE, seed=seed)
     console.print(
@@ -270,6 +272,21 @@ def _epoch_progress(
                 )
 
         yield show
+
+
+def _pretrain_lines(console: Console) -> Callable[[PretrainEpoch], None]:
+    """Print a line for every twentieth part of SimCLR or SCAN, which may take hours."""
+
+    def show(epoch: PretrainEpoch) -> None:
+        part = max(1, epoch.n_epochs // 20)
+        if (epoch.epoch + 1) % part == 0 or epoch.epoch + 1 == epoch.n_epochs:
+            name = {"simclr": "SimCLR", "scan": "SCAN"}[epoch.phase]
+            console.print(
+                f"{name} epoch {epoch.epoch + 1}/{epoch.n_epochs}: loss {epoch.loss:.3f}",
+                highlight=False,
+            )
+
+    return show
 
 
 def _results_table(results: dict[str, TrainResult]) -> Table:

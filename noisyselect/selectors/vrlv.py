@@ -27,7 +27,7 @@ class _Evidence(NamedTuple):
     """What both networks say, before any balancing; masks and values of shape (n_samples,)."""
 
     small_loss: BoolArray  # G_l
-    posterior: FloatArray
+    posteriors: tuple[FloatArray, FloatArray]  # trust in the fill of A and of B
     loss: FloatArray  # of network A, which G_l was fitted to
     stable: BoolArray  # V_c, or without variation G_l of network B
     variance: FloatArray  # or the loss of network B
@@ -72,7 +72,8 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
     variation : bool, default=True
         Rank the variance of loss changes. Without it (an ablation of the paper's Table IV) both
         networks give a mixture on their losses: :math:`V_c` is then the samples of small loss of B,
-        ordered by B's loss, and :math:`D_c = V_c \cap G_l` at all times.
+        ordered by B's loss, :math:`D_c = V_c \cap G_l` at all times, and the trust in what A is
+        filled with is B's posterior.
     balance : bool, default=True
         Fill by class quotas, with ENN and KNN mixup. Without balance (the ablation of the paper's
         Table IV) the fill is all of :math:`V_c` for A and all of :math:`G_l` for B, the weights are
@@ -171,7 +172,7 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
 
     def __post_init__(self) -> None:
         # Making the parts refuses what is out of their range.
-        _ = self.history
+        _ = self._gmm, self._variation, self._stability
         for name in ("gamma1", "gamma2"):
             value = getattr(self, name)
             if value is not None and not 0 < value <= 1:
@@ -207,7 +208,8 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
     @property
     def history(self) -> int:
         """Number of last epochs that the rule reads at most."""
-        return max(part.history for part in (self._gmm, self._variation, self._stability))
+        parts = (self._gmm, self._variation, self._stability)
+        return max(part.history for part in (parts if self.variation else parts[:1]))
 
     def select_pair(self, log_a: TrainingLog, log_b: TrainingLog) -> tuple[Selection, Selection]:
         """Decide for both networks at once.
@@ -243,14 +245,14 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
         core, stable, small_loss = evidence.core, evidence.stable, evidence.small_loss
         if not self.balance:
             return (
-                self._selection(log_a, evidence, core | stable, evidence.variance),
-                self._selection(log_b, evidence, core | small_loss, evidence.loss),
+                self._selection(0, log_a, evidence, core | stable, evidence.variance),
+                self._selection(1, log_b, evidence, core | small_loss, evidence.loss),
             )
         if evidence.after_change:
             filled = core | self._lowest_losses(log_a, evidence, self._quotas(log_a, evidence))
             return (
-                self._selection(log_a, evidence, filled, evidence.loss),
-                self._selection(log_b, evidence, filled, evidence.loss),
+                self._selection(0, log_a, evidence, filled, evidence.loss),
+                self._selection(1, log_b, evidence, filled, evidence.loss),
             )
         neighbours = self._neighbours(log_a, log_b)
         pool_a = stable if self.knn_pool == "printed" else ~stable
@@ -296,7 +298,7 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
             core = stable & small.clean & beta
         return _Evidence(
             small_loss=small.clean,
-            posterior=small.score,
+            posteriors=(small.score, small.score),
             loss=log_a.losses[-1],
             stable=stable,
             variance=variance,
@@ -312,7 +314,8 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
         rho = float(of_a.clean.mean()) if self.clean_rate is None else self.clean_rate
         return _Evidence(
             small_loss=of_a.clean,
-            posterior=of_a.score,
+            # Of the mixture that admits them: each fills from what the other network has.
+            posteriors=(of_b.score, of_a.score),
             loss=log_a.losses[-1],
             stable=of_b.clean,
             variance=log_b.losses[-1],
@@ -371,7 +374,7 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
             alpha=self.alpha,
             rng=np.random.default_rng([self.random_state, int(log.epochs[-1]), role]),
         )
-        return self._selection(log, evidence, core | fill, criterion, recipes)
+        return self._selection(role, log, evidence, core | fill, criterion, recipes)
 
     def _edited(
         self,
@@ -398,6 +401,7 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
 
     def _selection(
         self,
+        role: int,
         log: TrainingLog,
         evidence: _Evidence,
         clean: BoolArray,
@@ -417,7 +421,7 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
             # Half a tier at most, so that no rank crosses into the next.
             score=midranks(tier - midranks(criterion) / 2),
             ids=log.ids,
-            trust=np.where(core, 1.0, evidence.posterior),
+            trust=np.where(core, 1.0, evidence.posteriors[role]),
             weights=np.where(clean, weights[log.labels], 0.0),
             reason=np.select([core, clean], ["core", "fill"], "dropped"),
             synthetic=recipes,

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -61,8 +62,17 @@ class Entry(NamedTuple):
         )
 
 
-def write_file(root: Path, name: str, data: bytes) -> Entry:
+def write_file(root: Path, name: str, data: bytes, *, shared: bool = False) -> Entry:
     """Write a file beside, flush it and rename it into place: it is there whole or not at all.
+
+    Parameters
+    ----------
+    root : Path
+    name : str
+        Of the file, relative to `root`.
+    data : bytes
+    shared : bool, default=False
+        Whether another process may write the same file at the same time; the last one stays.
 
     Raises
     ------
@@ -71,7 +81,8 @@ def write_file(root: Path, name: str, data: bytes) -> Entry:
     """
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.tmp")
+    writer = f".{os.getpid()}-{threading.get_ident()}" if shared else ""
+    beside = path.with_name(f".{path.name}{writer}.tmp")
     try:
         with beside.open("wb") as file:
             file.write(data)

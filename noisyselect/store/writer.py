@@ -98,8 +98,8 @@ class RunWriter:
         root = Path(path)
         if root.exists() and (not root.is_dir() or any(root.iterdir())):
             raise FileExistsError(
-                f"{root} exists and is not empty: choose another path, or continue the run in it "
-                "(RunWriter.resume, or train --resume)."
+                f"{root} exists and is not empty: choose another path, or go on with the run in it "
+                "(resume, --resume)."
             )
         names = None if class_names is None else tuple(str(name) for name in class_names)
         if n_classes is None and names is not None:

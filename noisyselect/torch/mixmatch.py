@@ -123,6 +123,8 @@ def mixmatch_epoch(
     lambda_u: float,
     settings: Settings,
     draws: Draws,
+    *,
+    strong: bool = False,
 ) -> Tensor:
     r"""Train one epoch of MixMatch as in DivideMix and return the loss of each step.
 
@@ -144,6 +146,8 @@ def mixmatch_epoch(
         Weight of the unlabelled half.
     settings : Settings
     draws : Draws
+    strong : bool, default=False
+        Augment strongly, as ScanMix does where there is much noise.
 
     Returns
     -------
@@ -169,7 +173,7 @@ def mixmatch_epoch(
         x, labels, trust = labelled[rows]
         u = inputs.raw(unlabelled[next(others)] if len(unlabelled) else unlabelled).to(x.dtype)
         batch, targets, n_labelled = _inputs_and_targets(
-            network, peer, inputs, (x, labels, trust), u, settings, draws
+            network, peer, inputs, (x, labels, trust), u, settings, draws, strong
         )
         share = float(draws.shares.beta(settings.alpha, settings.alpha))
         mixed, mixed_targets = mix(batch, targets, max(share, 1 - share), draws.pixels)
@@ -193,11 +197,12 @@ def _inputs_and_targets(
     u: Tensor,
     settings: Settings,
     draws: Draws,
+    strong: bool,
 ) -> tuple[Tensor, Tensor, int]:
     """Return all views (labelled, then unlabelled), their targets, and how many are labelled."""
     x, labels, trust = labelled
     views = 2 if settings.augment else 1
-    batch = given(inputs, torch.cat([x] * views + [u] * views), settings, draws)
+    batch = given(inputs, torch.cat([x] * views + [u] * views), settings, draws, strong)
     n_labelled = views * len(x)
 
     own = network.logits(batch).softmax(dim=1)
@@ -213,10 +218,14 @@ def _inputs_and_targets(
     return batch, targets, n_labelled
 
 
-def given(inputs: Inputs, raw: Tensor, settings: Settings, draws: Draws) -> Tensor:
+def given(
+    inputs: Inputs, raw: Tensor, settings: Settings, draws: Draws, strong: bool = False
+) -> Tensor:
     """Return what the network is given of raw samples: augmented or plain, normalised."""
-    batch = inputs.augment(raw, draws.pixels) if settings.augment else inputs.plain(raw)
-    return inputs.normalise(batch)
+    if not settings.augment:
+        return inputs.normalise(inputs.plain(raw))
+    augment = inputs.augment_strongly if strong else inputs.augment
+    return inputs.normalise(augment(raw, draws.pixels))
 
 
 def refine_labels(labels: Tensor, trust: Tensor, predictions: Tensor) -> Tensor:
@@ -255,4 +264,3 @@ def mix(
         torch.lerp(batch[partner], batch, share),
         torch.lerp(targets[partner], targets, share),
     )
-

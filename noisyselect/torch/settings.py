@@ -136,11 +136,11 @@ class Settings:
         Epochs after warm-up over which that share rises from 0.
     epoch_samples : int >= 1, optional
         Train and evaluate on a class-balanced subset of so many samples, a part of which is
-        replaced after every epoch, see `noisyselect.torch.trainer.pool`. By default on all.
+        replaced after every epoch, see `noisyselect.torch.data.balanced_pool`. By default on all.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Of the forward and backward passes in training; weights, losses and the evaluation passes
-        have 32 bits always. ``"auto"`` is bfloat16 on accelerators and processors that are faster
-        with it.
+        have 32 bits (on accelerators torch's TF32 where it takes that). ``"auto"`` is bfloat16 on
+        accelerators and processors that are faster with it.
     compile : bool, default=False
         Compile the networks with ``torch.compile``.
     ema : float in [0, 1), default=0.0

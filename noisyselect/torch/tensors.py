@@ -19,7 +19,9 @@ from noisyselect.store.files import write_file
 _FORMAT = 1
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
+def write_tensors(
+    path: Path, tensors: dict[str, Tensor], meta: dict[str, Any], *, shared: bool = False
+) -> None:
     """Replace a file by one of these tensors, with `meta` and a digest of both in its header.
 
     The JSON stands in the header: two files could disagree after a crash.
@@ -31,6 +33,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) 
         On any device.
     meta : dict
         Anything that JSON can hold.
+    shared : bool, default=False
+        Whether another process may write the same file at the same time; the last one stays.
 
     Raises
     ------
@@ -41,7 +45,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) 
     plain = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     text = json.dumps({"format": _FORMAT, **meta})
     header = {"state": text, "sha256": _digest(text, plain)}
-    write_file(path.parent, path.name, save(plain, metadata=header))
+    write_file(path.parent, path.name, save(plain, metadata=header), shared=shared)
 
 
 def read_tensors(path: Path, way_out: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

@@ -38,7 +38,7 @@ from noisyselect.torch.tensors import read_tensors, write_tensors
 Phase = Literal["simclr", "scan"]
 
 # Part of every key: another number, and what an older version of this file made is made anew.
-_VERSION = 1
+_VERSION = 2
 
 # Of everything random here, whatever the seed of the run: runs of all seeds share the result.
 _SEED = 0
@@ -235,10 +235,7 @@ class _Keys:
             "version": _VERSION,
             "values": _values_digest(inputs),
             "crop": inputs.crop if isinstance(inputs, Pixels) else None,
-            "states": [
-                (name, str(value.dtype), *value.shape)
-                for name, value in network.state_dict().items()
-            ],
+            "network made": _network_digest(network),
         }
         simclr = started | named(
             "network",
@@ -361,7 +358,7 @@ class _Phase:
 
     def _save(self, path: Path, tensors: dict[str, Tensor], losses: list[float]) -> None:
         if self._shards.rank == 0:
-            write_tensors(path, tensors, {"losses": losses})
+            write_tensors(path, tensors, {"losses": losses}, shared=True)
 
 
 def _neighbours(
@@ -385,7 +382,7 @@ def _neighbours(
     found = find_neighbours(features, settings.n_neighbors)
     if shards.rank == 0:
         tensors = {"neighbours": torch.from_numpy(found.neighbours)}
-        write_tensors(path, tensors, {"recall": found.recall})
+        write_tensors(path, tensors, {"recall": found.recall}, shared=True)
     return found.neighbours, found.recall
 
 
@@ -395,6 +392,15 @@ def _values_digest(inputs: Inputs) -> str:
     digest = hashlib.sha256(f"{type(inputs).__name__} {values.dtype} {values.shape}".encode())
     for block in torch.split(values, 10_000):
         digest.update(np.ascontiguousarray(block.cpu().numpy()).data)
+    return digest.hexdigest()
+
+
+def _network_digest(network: nn.Module) -> str:
+    """Return a digest of a network's layers and of the weights that it starts from."""
+    digest = hashlib.sha256(str(network).encode())
+    for name, value in network.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -54,7 +54,8 @@ class TrainResult:
     epochs : tuple of EpochResult
         All of the run, those before a resumption included.
     networks : tuple of two torch.nn.Module
-        As they are after the last epoch.
+        As they are after the last epoch; with `Settings.ema` the running means of their weights
+        were tested, and these are the weights themselves.
     """
 
     run: Path

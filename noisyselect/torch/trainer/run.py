@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -39,7 +40,7 @@ from noisyselect.torch.measures import memorised, selection_measures
 from noisyselect.torch.mixmatch import Draws, mixmatch_epoch, warm_up_epoch
 from noisyselect.torch.models import make_network
 from noisyselect.torch.neighbours import find_neighbours
-from noisyselect.torch.pretrain import Pretrained, pretrain, scan_epoch
+from noisyselect.torch.pretrain import Pretrained, PretrainEpoch, pretrain, scan_epoch
 from noisyselect.torch.seeding import seeded
 from noisyselect.torch.settings import Settings
 from noisyselect.torch.trainer.choice import class_weights, neighbours_needed, selector_of
@@ -65,6 +66,7 @@ def train(
     device: str = "auto",
     resume: bool = False,
     on_epoch: Callable[[EpochResult], None] | None = None,
+    on_pretrain: Callable[[PretrainEpoch], None] | None = None,
 ) -> TrainResult:
     """Train two networks on partly wrong labels and write down what they show of every sample.
 
@@ -96,6 +98,9 @@ def train(
     on_epoch : callable, optional
         Called with an `EpochResult` when an epoch has been closed and written; of several
         processes in the first alone.
+    on_pretrain : callable, optional
+        Called with a `noisyselect.torch.pretrain.PretrainEpoch` after each epoch of SimCLR and SCAN
+        that is computed and not taken from `pretrained`; in the first process alone.
 
     Returns
     -------
@@ -128,6 +133,7 @@ def train(
         run = _Run(
             data, settings, Path(out), network, selector, neighbours, _device(device), shards
         )
+        run.on_pretrain = on_pretrain if shards.rank == 0 else None
         run.open(resume)
         run.prepare(Path(pretrained or run.path / "pretrained"))
         for result in run.epochs():
@@ -154,7 +160,7 @@ class _Run:
         self.data, self.settings, self.path = data, settings, path
         self.device, self.shards = device, shards
         self.selector = selector_of(settings, selector)
-        self.described = describe(data, settings, self.selector, neighbours)
+        self.described = describe(data, settings, self.selector, neighbours, device)
         self.neighbours, self._given_neighbours = neighbours, neighbours is not None
         self.samples = EpochSamples(data, settings, device)
         self.test_labels = torch.from_numpy(data.test_labels.copy()).to(device)
@@ -166,6 +172,7 @@ class _Run:
         self.networks = self._learners()
         self.banks = self._banks()
         self.pretrained: Pretrained | None = None
+        self.on_pretrain: Callable[[PretrainEpoch], None] | None = None
         # What an epoch may change beside networks and banks.
         self.scan_on = settings.method == "scanmix" or settings.scan == "on"
         self.scan_on &= settings.uses_scan
@@ -259,6 +266,7 @@ class _Run:
             self.device,
             self._cache,
             cluster=cluster,
+            on_epoch=self.on_pretrain,
             shards=self.shards,
         )
 
@@ -268,11 +276,14 @@ class _Run:
             network.start_from(self.pretrained.weights, self.pretrained.head_weights)
 
     def _set_neighbours(self, neighbours: IntArray) -> None:
-        self.neighbours = neighbours
+        # Searches on unequal machines might differ in the order of ties.
+        shared = torch.from_numpy(np.array(neighbours, dtype=np.int64)).to(self.device)
+        self.shards.spread([shared])
+        self.neighbours = shared.cpu().numpy()
         for bank in self.banks:
-            bank.set_neighbours(neighbours)
+            bank.set_neighbours(self.neighbours)
         if self.shards.rank == 0:
-            self.writer.write_neighbours(neighbours)
+            self.writer.write_neighbours(self.neighbours)
 
     def epochs(self) -> Iterator[EpochResult]:
         """Train and close the epochs that are left, one by one."""
@@ -382,6 +393,7 @@ class _Run:
                 settings.lambda_u_at(epoch - self.warm_up_end),
                 settings,
                 draws,
+                strong=settings.method == "scanmix" and not self._gently,
             )
 
     def _class_weights(self, selection: Selection, labels: IntArray) -> Tensor | None:
@@ -413,9 +425,7 @@ class _Run:
     def _cluster(self, epoch: int) -> dict[str, float]:
         """Draw each sample and its neighbours together, in both networks (Eq. 12)."""
         settings, logs = self.settings, self._logs(epoch)
-        # Above the threshold for VRLVMix always; ScanMix clusters gently below it.
-        gentle = settings.method == "scanmix" and (self.noise_rate or 0) <= _SCAN_NOISE_RATE
-        lr = _GENTLE_SCAN_LR if gentle else settings.scan_lr
+        lr = _GENTLE_SCAN_LR if self._gently else settings.scan_lr
         near = torch.from_numpy(np.array(logs[0].nearest(settings.n_neighbors))).to(self.device)
         losses = []
         for index, network in enumerate(self.networks):
@@ -435,11 +445,17 @@ class _Run:
                         batch_size=settings.scan_batch_size,
                         lambda_e=settings.lambda_e,
                         draws=draws,
-                        strong=not gentle,
+                        strong=not self._gently,
                         forward=network.through_head,
                     )
                 )
         return self._means("scan_loss", losses, epoch)
+
+    @property
+    def _gently(self) -> bool:
+        """Whether ScanMix, which always clusters, has little noise before it."""
+        little = self.noise_rate is not None and self.noise_rate <= _SCAN_NOISE_RATE
+        return self.settings.method == "scanmix" and little
 
     def _means(self, name: str, losses: list[Tensor], epoch: int) -> dict[str, float]:
         """Return the mean of each network's steps, or stop at one that is not finite."""
@@ -452,6 +468,9 @@ class _Run:
     def _evaluate(self, epoch: int) -> list[Evaluation]:
         """Record what both networks say of the samples of the next epoch, mostly the same ones."""
         inputs, labels = self.samples.inputs(epoch + 1), self.samples.labels(epoch + 1)
+        for network in self.networks:
+            # Of a user's own network they may have gone apart.
+            self.shards.spread(network.module.buffers())
         evaluations = [
             evaluate(network.module, inputs, labels, self.shards) for network in self.networks
         ]
@@ -485,10 +504,7 @@ class _Run:
             return {}
         self.noise_rate = self._estimated_noise_rate(epoch)
         if self._should_start_clustering():
-            self.scan_on = True
-            self.warm_up_end += settings.warm_up_epochs
-            self._pretrain(cluster=True)
-            self._start_from_pretrained()
+            self._start_clustering()
         elif isinstance(selector, VRLVSelector) and selector.clean_rate is None:
             # Where the mixture keeps nothing there is no rate to fix: VRLV asks again every epoch.
             self.selector = replace(selector, clean_rate=(1 - self.noise_rate) or None)
@@ -510,6 +526,23 @@ class _Run:
         may = self.settings.uses_scan and self.settings.pretrain_epochs > 0 and not self.scan_on
         return may and self.noise_rate is not None and self.noise_rate > _SCAN_NOISE_RATE
 
+    def _start_clustering(self) -> None:
+        """Begin again with warm-up, from pre-trained weights; what was recorded is of no use."""
+        self.scan_on = True
+        self.warm_up_end += self.settings.warm_up_epochs
+        if self.warm_up_end >= self.settings.epochs:
+            warnings.warn(
+                f"The estimated noise rate is {self.noise_rate:.0%}, so warm-up begins again with "
+                f"semantic clustering; it ends with epoch {self.warm_up_end - 1}, and the run with "
+                f"epoch {self.settings.epochs - 1}: the method itself never trains. Give it more "
+                "`epochs`, or decide on `scan` beforehand.",
+                DegenerateWarning,
+                stacklevel=2,
+            )
+        self._pretrain(cluster=True)
+        self._start_from_pretrained()
+        self.banks = self._banks()
+
     def _find_neighbours(self, epoch: int) -> None:
         """Find neighbours by network a's features where the run has no others and reads some."""
         n_neighbors = neighbours_needed(self.selector)
@@ -522,9 +555,7 @@ class _Run:
         )
         near = find_neighbours(features, n_neighbors).neighbours
         if self.samples.pooled:
-            spread = np.full((self.data.n_samples, near.shape[1]), -1)
-            spread[rows] = np.where(near < 0, -1, rows[near])
-            near = spread
+            near = _of_all_samples(near, rows, self.data.n_samples)
         self._set_neighbours(near)
 
     def _close(self, result: EpochResult, evaluations: list[Evaluation]) -> None:
@@ -553,6 +584,9 @@ class _Run:
             state |= {f"bank.{key}": torch.from_numpy(v) for key, v in recorded["arrays"].items()}
             metas[network.name] = recorded["meta"]
             tensors |= {f"{network.name}.{key}": value for key, value in state.items()}
+        if self.samples.pooled and self.neighbours is not None:
+            # Of a pool they change with every epoch.
+            tensors["neighbours"] = torch.from_numpy(self.neighbours)
         meta = {
             "clean_rate": getattr(self.selector, "clean_rate", None),
             "noise_rate": self.noise_rate,
@@ -574,8 +608,11 @@ class _Run:
         self.noise_rate, self.scan_on = meta["noise_rate"], meta["scan_on"]
         self.warm_up_end = meta["warm_up_end"]
         self.history = [EpochResult(**result) for result in meta["history"]]
-        # Neighbours are kept once, in the run directory, and not in every checkpoint.
-        if self.neighbours is None:
+        # Neighbours are kept once, in the run directory, and not in every checkpoint of a set that
+        # has one pool.
+        if "neighbours" in tensors:
+            self.neighbours = tensors["neighbours"].numpy()
+        elif self.neighbours is None:
             self.neighbours = open_run(self.path).neighbours
         if self.neighbours is not None:
             for bank in self.banks:
@@ -584,6 +621,15 @@ class _Run:
     def _seeded(self, draws: Draws) -> Any:
         """Seed what a user's own network draws from the global state: dropout, for one."""
         return seeded(draws.order.initial_seed() + self.shards.rank, self.device)
+
+
+def _of_all_samples(
+    near: npt.NDArray[np.int64], rows: IntArray, n_samples: int
+) -> npt.NDArray[np.int64]:
+    """Return the neighbours of a pool as those of all samples; the others have none."""
+    spread = np.full((n_samples, near.shape[1]), -1)
+    spread[rows] = np.where(near < 0, -1, rows[near])
+    return spread
 
 
 def _check_finite(losses: Tensor, epoch: int, name: str) -> None:
@@ -608,7 +654,8 @@ def _device(name: str) -> torch.device:
         ) from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"`device` is {name!r}, but torch finds no such device here. Use 'cpu'.")
-    return device
+    # Of several processes each has its own.
+    return torch.device("cuda", local_rank()) if name == "cuda" else device
 
 
 _CPU = torch.device("cpu")

@@ -8,16 +8,22 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import torch
 
 from noisyselect.arrays import IntArray
 from noisyselect.selector import Selector
 from noisyselect.store import Run
 from noisyselect.torch.data import TrainingData
+from noisyselect.torch.precision import resolve_precision
 from noisyselect.torch.settings import Settings
 
 
 def describe(
-    data: TrainingData, settings: Settings, selector: Selector | None, neighbours: IntArray | None
+    data: TrainingData,
+    settings: Settings,
+    selector: Selector | None,
+    neighbours: IntArray | None,
+    device: torch.device,
 ) -> dict[str, Any]:
     """Return what is written down of a run, and what tells it from every other.
 
@@ -28,9 +34,12 @@ def describe(
     selector : Selector, optional
     neighbours : array of int, shape (n_samples, k), optional
         As given by the user.
+    device : torch.device
     """
     return {
         **asdict(settings),
+        # "auto" is not the same everywhere.
+        "precision": resolve_precision(settings.precision, device),
         "selector": repr(selector),
         "data": data.name,
         "noise": data.noise,
@@ -65,7 +74,8 @@ def check_same_run(data: TrainingData, described: dict[str, Any], run: Run) -> N
 def _fingerprint(data: TrainingData, neighbours: IntArray | None) -> str:
     """Return a digest of what no other setting tells apart."""
     digest = hashlib.sha256()
-    for values in (data.inputs, data.test_inputs, data.test_labels, neighbours):
+    tested = (data.test_inputs, data.test_labels, data.val_inputs, data.val_labels)
+    for values in (data.inputs, *tested, neighbours):
         if isinstance(values, np.ndarray):
             digest.update(np.ascontiguousarray(values).data)
         elif values is not None:  # files, whose names must do
