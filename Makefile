@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help demo test lint format docs bench clean
+.PHONY: help demo test lint format docs bench bench-train clean
 
 help:
 	@echo "make demo    train VRLVMix against plain cross-entropy on digits with wrong labels"
@@ -13,6 +13,7 @@ help:
 	@echo "make lint    check style and types"
 	@echo "make docs    build the documentation into docs/_build"
 	@echo "make bench   time the selectors beside what a user would pick instead"
+	@echo "make bench-train   time the trainer, and kill it 20 times"
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -41,6 +42,11 @@ docs: $(INSTALLED)
 
 bench: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kernels.py
+
+bench-train: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/step_cost.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/train_speed.py
+	$(BIN)/python benchmarks/kill.py
 
 clean:
 	rm -rf .venv docs/_build .mypy_cache .pytest_cache .ruff_cache

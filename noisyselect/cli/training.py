@@ -301,11 +301,15 @@ def _results_table(results: dict[str, TrainResult]) -> Table:
         "selection\nrecall",
     ):
         table.add_column(heading, justify="right", no_wrap=True)
+    if any(result.chosen is not None for result in results.values()):
+        table.add_column("test, best\nvalidation", justify="right", no_wrap=True)
     for name, result in results.items():
         measures = [
             _mean_measure(result.epochs[-1], measure)
             for measure in ("fitted_wrong", "precision", "recall")
         ]
+        if result.chosen is not None:
+            measures.append(f"{result.chosen:.1%}")
         table.add_row(name, f"{result.last:.1%}", f"{result.best:.1%}", *measures)
     return table
 

@@ -33,7 +33,7 @@ def test_runs_killed_at_five_moments_end_with_the_files_of_the_unbroken_runs():
     done = subprocess.run(script, check=False, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(re.findall(r"│ resumed +│", done.stdout)) == 2
-    assert len(re.findall(r"│ ended identical +│", done.stdout)) == 3
+    assert len(re.findall(r"│ ended identical[ ,]", done.stdout)) == 3
 
 
 def run_directory(folder, weights, line=b"{}\n", metadata=("state", "sha256")):
@@ -55,8 +55,8 @@ def test_a_run_that_differs_in_one_bit_of_a_weight_or_one_file_is_told_from_the_
     assert kill.differences(whole, weights) == ["state.safetensors"]
     log = run_directory(tmp_path / "log", b"\0\1", line=b"{ }\n")
     assert kill.differences(whole, log) == ["epochs.jsonl"]
-    (same / ".left.tmp").touch()
-    assert kill.differences(whole, same) == [".left.tmp"]
+    (log / ".left.tmp").touch()
+    assert kill.without_temporary(kill.differences(whole, log)) == (1, 1)
 
 
 def test_kills_are_drawn_in_the_order_of_the_run_and_never_in_neighbouring_parts(kill):

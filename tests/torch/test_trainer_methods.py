@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from noisyselect import VRLVSelector, open_run
-from noisyselect.torch import Settings, train
+from noisyselect.errors import DegenerateWarning
+from noisyselect.torch import Settings, compare, train
 from noisyselect.torch.trainer import run as module
 
 # On so little data a mixture may collapse or a class stay empty; that is tested where it belongs.
@@ -296,3 +297,106 @@ def test_a_compiled_run_is_close_to_a_plain_one(blobs, tmp_path, monkeypatch):
     assert compiled.networks[0].state_dict().keys() == plain.networks[0].state_dict().keys()
     for one, other in zip(weights(plain), weights(compiled), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_a_second_warm_up_that_leaves_no_epoch_for_the_method_is_said(
+    blobs, small_network, tmp_path, monkeypatch
+):
+    noisy_estimate(monkeypatch, 0.8)
+    asked = settings(epochs=6, pretrain_epochs=1, clustering_epochs=1)
+    with pytest.warns(DegenerateWarning, match="the method itself never trains"):
+        train(blobs, asked, tmp_path / "run", network=small_network)
+
+
+def test_vrlv_reads_nothing_of_the_networks_before_a_second_warm_up(
+    blobs, small_network, tmp_path, monkeypatch
+):
+    noisy_estimate(monkeypatch, 0.8)
+    lengths = []
+    select_pair = VRLVSelector.select_pair
+
+    def noting(self, log_a, log_b):
+        lengths.append(log_a.n_epochs)
+        return select_pair(self, log_a, log_b)
+
+    monkeypatch.setattr(VRLVSelector, "select_pair", noting)
+    asked = settings(epochs=7, warm_up=2, window=4, pretrain_epochs=1, clustering_epochs=1)
+    train(blobs, asked, tmp_path / "run", network=small_network)
+    assert lengths == [2, 3, 4]
+
+
+def test_a_run_names_the_precision_it_had_and_does_not_go_on_with_another(
+    blobs, small_network, tmp_path, monkeypatch
+):
+    asked = settings(epochs=2, method="ce", precision="auto")
+    monkeypatch.setattr("noisyselect.torch.precision._has_amx", lambda: False)
+    path = train(blobs, asked, tmp_path / "run", network=small_network).run
+    assert open_run(path).settings["precision"] == "float32"
+    monkeypatch.setattr("noisyselect.torch.precision._has_amx", lambda: True)
+    with pytest.raises(ValueError, match="`precision` was 'float32', got 'bfloat16'"):
+        train(blobs, asked, path, network=small_network, resume=True)
+
+
+def test_the_neighbours_of_a_pool_are_those_of_the_checkpoint(
+    blobs, small_network, tmp_path, monkeypatch
+):
+    asked = settings(epochs=6, epoch_samples=60)
+    whole = train(blobs, asked, tmp_path / "whole", network=small_network)
+    save, calls = module.save_checkpoint, []
+
+    def killed_at_the_fifth(*args):
+        calls.append(args)
+        if len(calls) == 5:
+            # Neighbours of the next pool are written by then, and belong to no checkpoint.
+            raise Killed
+        save(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "save_checkpoint", killed_at_the_fifth)
+        with pytest.raises(Killed):
+            train(blobs, asked, tmp_path / "broken", network=small_network)
+    seen = []
+    learn_from = module._Run._learn_from
+
+    def noting(self, epoch, index, selection):
+        seen.append(self.neighbours.copy())
+        return learn_from(self, epoch, index, selection)
+
+    monkeypatch.setattr(module._Run, "_learn_from", noting)
+    resumed = train(blobs, asked, tmp_path / "broken", network=small_network, resume=True)
+    assert same_weights(whole, resumed)
+    again = train(blobs, asked, tmp_path / "again", network=small_network)
+    assert same_weights(whole, again)
+    assert all(np.array_equal(a, b) for a, b in zip(seen[:4], seen[-4:], strict=True))
+
+
+def test_a_pre_trained_file_of_another_network_is_not_used(blobs, tmp_path):
+    def network(activation):
+        return lambda: torch.nn.Sequential(
+            torch.nn.Flatten(), torch.nn.Linear(64, 8), activation, torch.nn.Linear(8, 3)
+        )
+
+    asked, cache = settings(epochs=4, pretrain_epochs=1, scan="off"), tmp_path / "cache"
+    for name, activation in (("relu", torch.nn.ReLU()), ("tanh", torch.nn.Tanh())):
+        train(blobs, asked, tmp_path / name, network=network(activation), pretrained=cache)
+    assert len(list(cache.glob("simclr-*"))) == 2
+
+
+def test_too_many_images_in_files_ask_for_pools(blobs, tmp_path, monkeypatch):
+    class Files:
+        shape, ndim, dtype = (10**6, 3, 256, 256), 4, np.dtype(np.uint8)
+
+    class Data:
+        inputs, n_samples = Files(), 10**6
+
+    from noisyselect.torch.trainer.samples import _check_size
+
+    _check_size(Data, pooled=True)
+    with pytest.raises(ValueError, match=r"183 GiB at once, more than 64: set `epoch_samples`"):
+        _check_size(Data, pooled=False)
+
+
+def test_comparisons_are_not_for_torchrun(blobs, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="start it without torchrun"):
+        compare(blobs, ["ce"], SHORT, tmp_path)

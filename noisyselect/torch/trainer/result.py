@@ -31,8 +31,9 @@ class EpochResult:
     measures : dict of str to float
         ``train_loss_a`` and ``train_loss_b`` (means over the steps, in nats), with semantic
         clustering also ``scan_loss_a`` and ``scan_loss_b``; ``val_accuracy`` where the data have a
-        validation set; ``noise_rate`` estimated, in the last epoch of warm-up; and what
-        `noisyselect.torch.measures` returns.
+        validation set; ``noise_rate`` estimated, in the last epoch of warm-up;
+        ``neighbours_recall`` after an approximate search; and what `noisyselect.torch.measures`
+        returns.
     """
 
     epoch: int

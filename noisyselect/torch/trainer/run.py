@@ -173,6 +173,8 @@ class _Run:
         self.banks = self._banks()
         self.pretrained: Pretrained | None = None
         self.on_pretrain: Callable[[PretrainEpoch], None] | None = None
+        # Of a search for neighbours, until the next epoch has noted it.
+        self._recall = 1.0
         # What an epoch may change beside networks and banks.
         self.scan_on = settings.method == "scanmix" or settings.scan == "on"
         self.scan_on &= settings.uses_scan
@@ -252,8 +254,10 @@ class _Run:
             assert self.pretrained is not None
             if self.neighbours is None:
                 self._set_neighbours(self.pretrained.neighbours)
+                self._recall = self.pretrained.recall
         elif n_neighbors and self.neighbours is None and encoded is not None:
-            self._set_neighbours(find_neighbours(encoded, n_neighbors).neighbours)
+            near, self._recall = find_neighbours(encoded, n_neighbors)
+            self._set_neighbours(near)
         if self.scan_on and not self.history:
             self._start_from_pretrained()
 
@@ -305,6 +309,9 @@ class _Run:
             measures |= self._end_warm_up(epoch)
         elif self.samples.pooled and epoch >= self.warm_up_end:
             self._find_neighbours(epoch)
+        if self._recall < 1:
+            measures["neighbours_recall"] = self._recall
+            self._recall = 1.0
         result = EpochResult(epoch, phase, lr, self._test_accuracy(), measures)
         self._close(result, evaluations)
         return result
@@ -553,7 +560,7 @@ class _Run:
         features = all_features(
             self.networks[0].module, self.samples.inputs(epoch + 1), self.shards
         )
-        near = find_neighbours(features, n_neighbors).neighbours
+        near, self._recall = find_neighbours(features, n_neighbors)
         if self.samples.pooled:
             near = _of_all_samples(near, rows, self.data.n_samples)
         self._set_neighbours(near)
