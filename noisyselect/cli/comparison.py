@@ -84,7 +84,7 @@ def compare(
     if ablations:
         chosen += [name for name in rows_of_table_iv(settings) if name not in chosen]
     console.print(o.describe(plan.noisy(seed=0)), highlight=False)
-    console.print(o.describe_schedule(settings), highlight=False)
+    console.print(o.describe_schedule(settings), highlight=False, soft_wrap=True)
     with _bars(console, settings.epochs) as show:
         summaries = o.torch_room().compare(
             plan.data,

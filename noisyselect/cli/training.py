@@ -107,7 +107,7 @@ def train(
     if settings.without:
         name += f" without {' and '.join(settings.without)}"
     console.print(o.describe(samples), highlight=False)
-    console.print(o.describe_schedule(settings), highlight=False)
+    console.print(o.describe_schedule(settings), highlight=False, soft_wrap=True)
     with _epoch_progress(console, name, settings.epochs) as show:
         result = o.torch_room().train(
             samples,
