@@ -5,15 +5,43 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from noisyselect.torch.distributed import Shards
-from noisyselect.torch.models import classifier_of, penultimate
+from noisyselect.torch.models import classifier_of, through_head
 from noisyselect.torch.precision import autocast, resolve_precision
 from noisyselect.torch.settings import Settings
+
+
+def in_shares(
+    forward: Callable[[Tensor], Tensor],
+    batch: Tensor,
+    precision: Literal["float32", "bfloat16"],
+    shards: Shards,
+) -> Tensor:
+    """Return a forward pass of a whole batch in 32 bits, of which every process computes a share.
+
+    Parameters
+    ----------
+    forward : callable
+        Rows of a batch to rows of an answer; computed with `precision`.
+    batch : Tensor of shape (batch, ...)
+    precision : {"float32", "bfloat16"}
+    shards : Shards
+
+    Returns
+    -------
+    Tensor of shape (batch, n_out)
+        Gradients flow into this process's share alone.
+    """
+    with autocast(precision, batch.device):
+        own = forward(shards.own(batch))
+    return shards.gather(own.float(), len(batch))
 
 
 class Learner:
@@ -87,25 +115,13 @@ class Learner:
             group["lr"] = lr
 
     def logits(self, batch: Tensor) -> Tensor:
-        """Return the logits of a whole batch in 32 bits, of which every process computes a share.
-
-        Parameters
-        ----------
-        batch : Tensor of shape (batch, ...)
-
-        Returns
-        -------
-        Tensor of shape (batch, n_classes)
-        """
-        with autocast(self.precision, self.device):
-            own = self.forward(self.shards.own(batch))
-        return self.shards.gather(own.float(), len(batch))
+        """Return the logits of a whole batch, shape (batch, n_classes), see `in_shares`."""
+        return in_shares(self.forward, batch, self.precision, self.shards)
 
     def through_head(self, network: nn.Module, head: nn.Module, batch: Tensor) -> Tensor:
-        """Return what a head makes of the network's features, in the manner of `logits`."""
-        with autocast(self.precision, self.device):
-            own = head(penultimate(network, self.shards.own(batch))[1])
-        return self.shards.gather(own.float(), len(batch))
+        """Return what a head makes of the network's features, see `in_shares`."""
+        forward = partial(through_head, network, head)
+        return in_shares(forward, batch, self.precision, self.shards)
 
     def clustering_optimiser(self, lr: float) -> torch.optim.Optimizer:
         """Return a new optimiser of the network's features and its clustering head.

@@ -65,11 +65,6 @@ class ImageFiles:
         """Shape of all files decoded, (n_samples, 3, size, size)."""
         return (len(self), 3, self.size, self.size)
 
-    @property
-    def paths(self) -> list[Path]:
-        """The files, in order."""
-        return [self.folder / name for name in self.names]
-
     def __len__(self) -> int:
         return len(self.names)
 

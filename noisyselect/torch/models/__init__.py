@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from noisyselect.torch.models.build import default_network, make_network
-from noisyselect.torch.models.features import classifier_of, penultimate
+from noisyselect.torch.models.features import classifier_of, penultimate, through_head
 from noisyselect.torch.models.preact_resnet import PreActResNet18
 from noisyselect.torch.models.resnet50 import ResNet50
 from noisyselect.torch.models.small import SmallCNN, SmallMLP
@@ -19,4 +19,5 @@ __all__ = [
     "load_weights",
     "make_network",
     "penultimate",
+    "through_head",
 ]

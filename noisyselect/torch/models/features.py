@@ -68,6 +68,25 @@ def penultimate(network: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
     return logits, seen[-1].flatten(1)
 
 
+def through_head(network: nn.Module, head: nn.Module, batch: Tensor) -> Tensor:
+    """Return a head's answer to the network's features; the network's classifier has no part.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Any of which `penultimate` finds the features.
+    head : torch.nn.Module
+    batch : Tensor of shape (batch, ...)
+        Normalised.
+
+    Returns
+    -------
+    Tensor of shape (batch, n_out)
+    """
+    answer: Tensor = head(penultimate(network, batch)[1])
+    return answer
+
+
 def _uncompiled() -> AbstractContextManager[object]:
     # Compiled code runs no hooks that came after it. Without dynamo, whose import takes a second,
     # nothing is compiled yet; before torch 2.6 there is no way to switch it off.

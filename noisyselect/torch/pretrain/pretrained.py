@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -19,17 +20,17 @@ from noisyselect.errors import NonFiniteLossError
 from noisyselect.torch.checkpoint import part
 from noisyselect.torch.distributed import Shards
 from noisyselect.torch.inputs import Inputs, Pixels
+from noisyselect.torch.learner import in_shares
 from noisyselect.torch.mixmatch import Draws
-from noisyselect.torch.models import classifier_of
+from noisyselect.torch.models import classifier_of, through_head
 from noisyselect.torch.neighbours import find_neighbours
-from noisyselect.torch.precision import autocast, resolve_precision
+from noisyselect.torch.precision import resolve_precision
 from noisyselect.torch.pretrain.scan import scan_epoch
 from noisyselect.torch.pretrain.simclr import (
     ProjectionHead,
     projections,
     simclr_epoch,
     simclr_rate,
-    through_head,
 )
 from noisyselect.torch.seeding import seeded
 from noisyselect.torch.settings import Settings
@@ -280,9 +281,8 @@ class _Phase:
 
     def through_head(self, network: nn.Module, head: nn.Module, batch: Tensor) -> Tensor:
         """Return what the head says of a whole batch, of which each process computes a share."""
-        with autocast(self._precision, self._device):
-            own = through_head(network, head, self._shards.own(batch))
-        return self._shards.gather(own.float(), len(batch))
+        forward = partial(through_head, network, head)
+        return in_shares(forward, batch, self._precision, self._shards)
 
     def run(
         self,

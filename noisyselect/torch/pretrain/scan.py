@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from noisyselect.torch.inputs import Inputs
 from noisyselect.torch.mixmatch import Draws, shuffled_batches
-from noisyselect.torch.pretrain.simclr import Forward, through_head
+from noisyselect.torch.models import through_head
+from noisyselect.torch.pretrain.simclr import Forward
 
 
 def scan_loss(anchor_logits: Tensor, neighbour_logits: Tensor, lambda_e: float) -> Tensor:

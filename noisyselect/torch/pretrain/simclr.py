@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from noisyselect.torch.inputs import Inputs
 from noisyselect.torch.mixmatch import Draws, shuffled_batches
-from noisyselect.torch.models import penultimate
+from noisyselect.torch.models import through_head
 
 # Network, head and normalised batch to the head's answer, shape (batch, n_out).
 Forward = Callable[[nn.Module, nn.Module, Tensor], Tensor]
@@ -42,25 +42,6 @@ class ProjectionHead(nn.Sequential):
 
     def __init__(self, n_features: int, n_out: int = 128) -> None:
         super().__init__(nn.Linear(n_features, n_features), nn.ReLU(), nn.Linear(n_features, n_out))
-
-
-def through_head(network: nn.Module, head: nn.Module, batch: Tensor) -> Tensor:
-    """Return a head's answer to the network's features; the network's classifier has no part.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Any of which `penultimate` finds the features.
-    head : torch.nn.Module
-    batch : Tensor of shape (batch, ...)
-        Normalised.
-
-    Returns
-    -------
-    Tensor of shape (batch, n_out)
-    """
-    answer: Tensor = head(penultimate(network, batch)[1])
-    return answer
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float = TEMPERATURE) -> Tensor:

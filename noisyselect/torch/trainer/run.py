@@ -591,7 +591,7 @@ class _Run:
             state |= {f"bank.{key}": torch.from_numpy(v) for key, v in recorded["arrays"].items()}
             metas[network.name] = recorded["meta"]
             tensors |= {f"{network.name}.{key}": value for key, value in state.items()}
-        if self.samples.pooled and self.neighbours is not None:
+        if self.samples.pooled and self.neighbours is not None and not self._given_neighbours:
             # Of a pool they change with every epoch.
             tensors["neighbours"] = torch.from_numpy(self.neighbours)
         meta = {

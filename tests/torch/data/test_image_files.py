@@ -27,7 +27,7 @@ def test_it_has_the_shape_of_an_array_and_its_parts_are_files_again(tmp_path):
     assert (files.shape, files.ndim, files.dtype) == ((4, 3, 5, 5), 4, np.uint8)
     part = files[np.array([True, False, True, True])][1:]
     assert part.names.tolist() == ["c", "d"]
-    assert part.paths == [tmp_path / "c", tmp_path / "d"]
+    assert [part.folder / name for name in part.names] == [tmp_path / "c", tmp_path / "d"]
     assert part.size == 5
     assert files[[]].read().shape == (0, 3, 5, 5)
 

@@ -6,9 +6,8 @@ from torch import nn
 
 from noisyselect.torch.inputs import Pixels
 from noisyselect.torch.mixmatch import Draws
-from noisyselect.torch.models import SmallCNN
+from noisyselect.torch.models import SmallCNN, through_head
 from noisyselect.torch.pretrain.scan import draw_neighbours, scan_epoch, scan_loss
-from noisyselect.torch.pretrain.simclr import through_head
 
 CPU = torch.device("cpu")
 

@@ -6,14 +6,13 @@ import torch
 
 from noisyselect.torch.inputs import Pixels, Views
 from noisyselect.torch.mixmatch import Draws
-from noisyselect.torch.models import SmallCNN, SmallMLP
+from noisyselect.torch.models import SmallCNN, SmallMLP, through_head
 from noisyselect.torch.pretrain.simclr import (
     ProjectionHead,
     nt_xent,
     projections,
     simclr_epoch,
     simclr_rate,
-    through_head,
 )
 
 CPU = torch.device("cpu")
