@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from noisyselect import __version__
+from noisyselect.cli.benchmark import bench
 from noisyselect.cli.comparison import compare
-from noisyselect.cli.logs import bench, import_, info, select
+from noisyselect.cli.logs import import_, info, select
 from noisyselect.cli.terminal import complain, plain_warnings
 from noisyselect.cli.training import demo, features, presets, train
 from noisyselect.errors import NoisySelectError

@@ -1,4 +1,4 @@
-"""Plots: each draws on the axes it is given and returns them. Needs matplotlib, imported late."""
+"""Shares over epochs: lines with bands, their names at the ends."""
 
 from __future__ import annotations
 
