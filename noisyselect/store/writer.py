@@ -26,6 +26,7 @@ from noisyselect.arrays import (
     sample_ids,
 )
 from noisyselect.log import TrainingLog
+from noisyselect.store.columns import read_samples
 from noisyselect.store.files import Entry, seal, to_parquet, write_file
 from noisyselect.store.layout import (
     DYNAMICS,
@@ -37,7 +38,6 @@ from noisyselect.store.layout import (
     probabilities_path,
     read_header,
     read_lines,
-    read_samples,
 )
 
 

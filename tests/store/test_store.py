@@ -246,7 +246,7 @@ def test_parts_in_any_order_are_joined_by_id_and_absent_samples_are_missing(tmp_
         ([frame(["x", "w"], [1.0, 1.0], [0, 0])], "1 ids are not in samples.parquet.*'w'"),
         ([frame(["x", "x"], [1.0, 1.0], [0, 0])], "an id more than once"),
         ([frame(["x"], [1.0], [0]), frame(["x"], [1.0], [0])], "an id more than once"),
-        ([frame([0, 1], [1.0, 1.0], [0, 0])], "an?|not in samples.parquet"),
+        ([frame([0, 1], [1.0, 1.0], [0, 0])], "`id` must hold .*string as `id` in samples.parquet"),
         ([frame(["x"], [1.0], [3])], r"`prediction` must lie in \[-1, n_classes\)"),
         ([frame(["x"], ["1.0"], [0])], "`loss` must hold floats"),
         ([frame(["x"], [1.0], [0.0])], "`prediction` must hold integers"),
@@ -275,8 +275,9 @@ def test_an_epoch_of_another_tool_that_makes_no_sense_is_refused(tmp_path, parts
     ],
 )
 def test_samples_of_another_tool_that_make_no_sense_are_refused(tmp_path, samples, reason):
+    run = foreign_run(tmp_path / "run", [], pd.DataFrame(samples))
     with pytest.raises(DamagedRunError, match=reason):
-        foreign_run(tmp_path / "run", [], pd.DataFrame(samples))
+        _ = run.labels
 
 
 def reseal(root, **changes):
@@ -304,7 +305,7 @@ def test_a_header_that_makes_no_sense_is_refused(tmp_path, changes, reason):
     make_run(tmp_path / "run")
     reseal(tmp_path / "run", **changes)
     with pytest.raises(DamagedRunError, match=reason):
-        open_run(tmp_path / "run")
+        _ = open_run(tmp_path / "run").labels
 
 
 # Damage.
