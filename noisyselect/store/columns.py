@@ -25,6 +25,7 @@ class Samples(NamedTuple):
     ids: AnyArray
     labels: IntArray
     keys: Any  # the ids as a pyarrow array
+    n_classes: int
 
 
 def read_samples(root: Path, header: Header) -> Samples:
@@ -50,10 +51,10 @@ def read_samples(root: Path, header: Header) -> Samples:
     )
     if not labels.size:
         raise DamagedRunError(f"{where}: has no samples.")
-    return Samples(ids, labels, keys)
+    return Samples(ids, labels, keys, header.n_classes)
 
 
-def read_truth(root: Path, entry: Entry, samples: Samples, n_classes: int) -> IntArray:
+def read_truth(root: Path, entry: Entry, samples: Samples) -> IntArray:
     """Return the true label of every sample.
 
     Raises
@@ -66,12 +67,10 @@ def read_truth(root: Path, entry: Entry, samples: Samples, n_classes: int) -> In
     values = _numbers(where, table, "true_label", -1)
     rows = _sample_rows(samples, where, table, complete=True)
     spread = _in_sample_order(samples, rows, values, -1)
-    return _checked_classes(where, "true_label", spread, n_classes, lowest=0)
+    return _checked_classes(where, "true_label", spread, samples.n_classes, lowest=0)
 
 
-def read_epoch(
-    root: Path, network: str, line: Line, samples: Samples, n_classes: int
-) -> dict[str, AnyArray]:
+def read_epoch(root: Path, network: str, line: Line, samples: Samples) -> dict[str, AnyArray]:
     """Return the columns of one network in one epoch, by their names in a `TrainingLog`.
 
     Raises
@@ -99,8 +98,8 @@ def read_epoch(
             continue
         values = _numbers(where, table, column, missing)
         if column == "prediction":
-            values = _checked_classes(where, column, values, n_classes, lowest=-1)
-            values = values.astype(np.min_scalar_type(-n_classes))
+            values = _checked_classes(where, column, values, samples.n_classes, lowest=-1)
+            values = values.astype(np.min_scalar_type(-samples.n_classes))
         columns[name] = _in_sample_order(samples, rows, values, missing)
     return columns
 
@@ -121,7 +120,7 @@ def read_features(root: Path, entry: Entry, samples: Samples) -> FloatArray:
     return features
 
 
-def read_probabilities(root: Path, entry: Entry, samples: Samples, n_classes: int) -> FloatArray:
+def read_probabilities(root: Path, entry: Entry, samples: Samples) -> FloatArray:
     """Return the probabilities of every sample in one epoch, shape (n_samples, n_classes).
 
     Raises
@@ -130,10 +129,10 @@ def read_probabilities(root: Path, entry: Entry, samples: Samples, n_classes: in
         If the file is missing, damaged or makes no sense.
     """
     probabilities = _read_vectors(root, entry, samples, "probability")
-    if probabilities.shape[1] != n_classes:
+    if probabilities.shape[1] != samples.n_classes:
         raise DamagedRunError(
-            f"{root / entry.path}: `probability` must hold n_classes = {n_classes} floats per "
-            f"sample, got {probabilities.shape[1]}."
+            f"{root / entry.path}: `probability` must hold n_classes = {samples.n_classes} floats "
+            f"per sample, got {probabilities.shape[1]}."
         )
     return probabilities
 

@@ -179,43 +179,67 @@ def read_lines(root: Path) -> Lines:
         If the file is missing.
     """
     where = root / "epochs.jsonl"
-    # Whatever follows the last newline was being written when the writer was killed.
-    raw = [line + b"\n" for line in read_file(where).split(b"\n")[:-1]]
+    raw = closed_lines(root)
     good: list[Line] = []
     for epoch, line in enumerate(raw):
         try:
-            good.append(parse_line(epoch, line))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            reason = f"lacks {error}" if isinstance(error, KeyError) else error
-            damage = DamagedRunError(
-                f"{where}: line {epoch + 1} {reason}. {readable_before(epoch)}"
-            )
+            parsed = parse_line(line)
+            check_number(parsed, epoch)
+            good.append(parsed)
+        except ValueError as error:
+            damage = DamagedRunError(f"{where}: line {epoch + 1} {error}. {readable_before(epoch)}")
             return Lines(raw, good, damage)
     return Lines(raw, good, None)
 
 
-def parse_line(epoch: int, line: bytes) -> Line:
-    """Return what the line of this epoch says.
+def closed_lines(root: Path) -> list[bytes]:
+    """Return the lines of ``epochs.jsonl`` that are ended, each with its newline.
 
     Raises
     ------
-    KeyError, TypeError, ValueError, AttributeError
-        If it is damaged or the line of another epoch.
+    DamagedRunError
+        If the file is missing.
+    """
+    # Whatever follows the last newline was being written when the writer was killed.
+    return [line + b"\n" for line in read_file(root / "epochs.jsonl").split(b"\n")[:-1]]
+
+
+def parse_line(line: bytes) -> Line:
+    """Return what a line says.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged.
     """
     text = unseal(line)
-    if text["epoch"] != epoch:
-        raise ValueError(f"is of epoch {text['epoch']!r} instead of {epoch}: lines are missing")
-    text["lr"] = None if text["lr"] is None else float(text["lr"])
-    text["phase"] = str(text["phase"])
-    text["metrics"] = dict(text["metrics"])
-    return Line(text, [Entry.from_json(item) for item in text.pop("files")])
+    try:
+        number = text["epoch"]
+        text["lr"] = None if text["lr"] is None else float(text["lr"])
+        text["phase"] = str(text["phase"])
+        text["metrics"] = dict(text["metrics"])
+        files = [Entry.from_json(item) for item in text.pop("files")]
+    except KeyError as error:
+        raise ValueError(f"lacks {error}") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"makes no sense: {error}") from None
+    if type(number) is not int:
+        raise ValueError(f"has the epoch {number!r}, which is no number")
+    return Line(text, files)
+
+
+def check_number(line: Line, epoch: int) -> None:
+    """Raise ValueError unless this is the line of `epoch`."""
+    number = line.text["epoch"]
+    if number != epoch:
+        raise ValueError(f"is of epoch {number} instead of {epoch}: lines are missing")
 
 
 def readable_before(epoch: int) -> str:
     """Return the way out of a damaged epoch, as a sentence."""
     if epoch == 0:
         return "It is the first epoch: nothing before it can be read."
-    return f"The epochs before it can be read: log(until={epoch}), --until {epoch}."
+    return f"The epochs before {epoch} can be read: log(until={epoch}), --until {epoch}."
 
 
 def features_path(network: str) -> str:

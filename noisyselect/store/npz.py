@@ -14,6 +14,7 @@ from noisyselect.arrays import (
     AnyArray,
     check_shape,
 )
+from noisyselect.store.foreign import new_run
 from noisyselect.store.run import Run, open_run
 from noisyselect.store.writer import RunWriter
 
@@ -53,29 +54,30 @@ def import_npz(source: str | os.PathLike[str], out: str | os.PathLike[str]) -> R
         int(arrays[name].max()) for name in ("label", "true", "pred") if name in arrays
     )
     _check_npz(arrays, n_classes)
-    writer = RunWriter.create(
-        out,
-        arrays["label"],
-        n_classes=n_classes,
-        true_labels=arrays.get("true"),
-        networks=networks,
-        settings={"imported_from": Path(source).name},
-    )
-    for epoch in range(n_epochs):
-        dynamics = {
-            network: {
-                column: arrays[name][epoch, i]
-                for name, column in _DYNAMICS.items()
-                if name in arrays
+    with new_run(Path(out)) as path:
+        writer = RunWriter.create(
+            path,
+            arrays["label"],
+            n_classes=n_classes,
+            true_labels=arrays.get("true"),
+            networks=networks,
+            settings={"imported_from": Path(source).name, "imported_as": "npz"},
+        )
+        for epoch in range(n_epochs):
+            dynamics = {
+                network: {
+                    column: arrays[name][epoch, i]
+                    for name, column in _DYNAMICS.items()
+                    if name in arrays
+                }
+                for i, network in enumerate(networks)
             }
-            for i, network in enumerate(networks)
-        }
-        writer.write_epoch(dynamics, lr=float(arrays["lr"][epoch]) if "lr" in arrays else None)
-    for i, network in enumerate(networks):
-        if f"feat{i}" in arrays:
-            writer.write_features(network, arrays[f"feat{i}"])
-        if f"prob{i}" in arrays:
-            writer.write_probabilities(network, n_epochs - 1, arrays[f"prob{i}"])
+            writer.write_epoch(dynamics, lr=float(arrays["lr"][epoch]) if "lr" in arrays else None)
+        for i, network in enumerate(networks):
+            if f"feat{i}" in arrays:
+                writer.write_features(network, arrays[f"feat{i}"])
+            if f"prob{i}" in arrays:
+                writer.write_probabilities(network, n_epochs - 1, arrays[f"prob{i}"])
     return open_run(out)
 
 

@@ -107,7 +107,7 @@ class Run:
         entry = self._header.files.get("truth.parquet")
         if entry is None:
             return None
-        return read_truth(self.path, entry, self._samples, self.n_classes)
+        return read_truth(self.path, entry, self._samples)
 
     @property
     def neighbours(self) -> IntArray | None:
@@ -212,6 +212,36 @@ class Run:
         place = self.networks.index(network)
         return log, self.log(self.networks[(place + 1) % len(self.networks)], until, last)
 
+    def dynamics(self, epoch: int, network: str | None = None) -> dict[str, AnyArray]:
+        """Return what one network has shown in one epoch, reading nothing else.
+
+        Parameters
+        ----------
+        epoch : int
+            Number of a closed epoch.
+        network : str, optional
+            By default the first of `networks`.
+
+        Returns
+        -------
+        dict
+            ``losses``, ``predictions`` and ``confidences``, each of shape (n_samples,) in the order
+            of `ids`, as far as they were recorded.
+
+        Raises
+        ------
+        DamagedRunError
+            If the epoch, its line or an earlier line is damaged.
+        ValueError
+            If the run has no such network or closed epoch.
+        """
+        network = self._check_network(network)
+        if not 0 <= epoch < self.n_epochs:
+            raise ValueError(
+                f"`epoch` must be one of the {self.n_epochs} closed epochs, got {epoch!r}."
+            )
+        return self._epoch(network, self._lines.until(epoch + 1)[epoch])
+
     @cached_property
     def _samples(self) -> Samples:
         return read_samples(self.path, self._header)
@@ -241,7 +271,7 @@ class Run:
     def _epoch(self, network: str, line: Line) -> dict[str, AnyArray]:
         samples = self._samples
         try:
-            return read_epoch(self.path, network, line, samples, self.n_classes)
+            return read_epoch(self.path, network, line, samples)
         except DamagedRunError as error:
             raise DamagedRunError(f"{error} {readable_before(line.text['epoch'])}") from None
 
@@ -259,9 +289,7 @@ class Run:
             entry = self._header.files.get(probabilities_path(network, epoch))
             if entry is None:
                 break
-            probabilities.insert(
-                0, read_probabilities(self.path, entry, self._samples, self.n_classes)
-            )
+            probabilities.insert(0, read_probabilities(self.path, entry, self._samples))
         if probabilities:
             columns["probabilities"] = np.stack(probabilities)
         return columns
