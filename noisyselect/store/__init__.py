@@ -4,7 +4,7 @@ The format is specified in ``docs/log-format.md``.
 """
 
 from noisyselect.store.export import export_label_issues, export_log, export_selection
-from noisyselect.store.imports import import_log
+from noisyselect.store.importers import import_log
 from noisyselect.store.npz import import_npz
 from noisyselect.store.run import Run, open_run
 from noisyselect.store.validate import Defect, Validation, validate_run

@@ -79,6 +79,16 @@ class _Places(NamedTuple):
     sample: npt.NDArray[np.intp]
 
 
+class _AllClasses(NamedTuple):
+    """Classes as numbers: of each sample, and predicted in each record."""
+
+    labels: IntArray
+    true_labels: IntArray | None
+    predictions: IntArray | None
+    names: tuple[str, ...]
+    n_classes: int
+
+
 def write_records(records: Records, out: Path, labels: Path | None, truth: Path | None) -> Run:
     """Write records as a new run directory, samples in the order of their ids.
 
@@ -117,25 +127,12 @@ def write_records(records: Records, out: Path, labels: Path | None, truth: Path 
     shape = (networks.size, numbers.size, len(ids))
     _check_places(source, places, shape, ids, numbers)
 
-    given = _of_samples(source, "label", records.labels, labels, ids, rows)
-    if given is None:
-        raise ValueError(
-            f"{source}: has no given labels. Pass them as a CSV or Parquet file with the columns "
-            "id and label: --labels FILE."
-        )
-    true = _of_samples(source, "true_label", records.true_labels, truth, ids, rows)
-    names = _names(source, label=given, true_label=true, prediction=records.predictions)
-    codes, true_codes, predictions = (
-        None if column is None else column.numbered(names)
-        for column in (given, true, records.predictions)
-    )
-    assert codes is not None
-    largest = max(int(c.max()) for c in (codes, true_codes, predictions) if c is not None)
+    classes = _classes(records, labels, truth, ids, rows)
     columns = {
         name: _spread(values, missing, places, shape)
         for name, values, missing in (
             ("losses", records.losses, np.nan),
-            ("predictions", predictions, -1),
+            ("predictions", classes.predictions, -1),
             ("confidences", records.confidences, np.nan),
         )
         if values is not None
@@ -144,11 +141,11 @@ def write_records(records: Records, out: Path, labels: Path | None, truth: Path 
     with new_run(out) as path:
         writer = RunWriter.create(
             path,
-            codes,
-            n_classes=max(records.n_classes, len(names), largest + 1),
+            classes.labels,
+            n_classes=max(records.n_classes, classes.n_classes),
             ids=ids.to_pylist(),
-            class_names=names or None,
-            true_labels=true_codes,
+            class_names=classes.names or None,
+            true_labels=classes.true_labels,
             networks=networks.tolist(),
             settings={"imported_from": source.resolve().name, "imported_as": records.kind}
             | dict(records.settings),
@@ -209,14 +206,37 @@ def _check_places(
         )
 
 
+def _classes(
+    records: Records, labels: Path | None, truth: Path | None, ids: Any, rows: IntArray
+) -> _AllClasses:
+    source = records.source
+    given = _of_samples(source, "label", records.labels, labels, ids, rows)
+    if given is None:
+        raise ValueError(
+            f"{source}: has no given labels. Pass them as a CSV or Parquet file with the columns "
+            "id and label: --labels FILE."
+        )
+    true = _of_samples(source, "true_label", records.true_labels, truth, ids, rows)
+    predicted = records.predictions
+    if predicted is not None and not predicted.known.any():
+        predicted = None
+    names = _names(source, label=given, true_label=true, prediction=predicted)
+    codes, true_codes, predictions = (
+        None if column is None else column.numbered(names) for column in (given, true, predicted)
+    )
+    assert codes is not None
+    largest = max(int(c.max()) for c in (codes, true_codes, predictions) if c is not None)
+    return _AllClasses(codes, true_codes, predictions, names, max(len(names), largest + 1))
+
+
 def _of_samples(
     source: Path, column: str, recorded: Classes | None, file: Path | None, ids: Any, rows: IntArray
 ) -> Classes | None:
     """Return the class of each sample, from its records or from a file of its own."""
-    if recorded is not None and (recorded.codes >= 0).any():
+    if recorded is not None and recorded.known.any():
         if file is not None:
             raise ValueError(f"{source}: has a {column} of its own: leave out {file}.")
-        known = recorded.codes >= 0
+        known = recorded.known
         codes = np.full(len(ids), -1)
         codes[rows[known]] = recorded.codes[known]
         different = codes[rows[known]] != recorded.codes[known]
@@ -231,7 +251,7 @@ def _of_samples(
         found = _joined(file, column, ids)
     else:
         return None
-    absent = np.flatnonzero(found.codes < 0)
+    absent = np.flatnonzero(~found.known)
     if absent.size:
         raise ValueError(
             f"{file or source}: lacks the {column} of {absent.size} of {len(ids)} samples, the "

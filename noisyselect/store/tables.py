@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from noisyselect.arrays import FloatArray, IntArray
+from noisyselect.arrays import BoolArray, FloatArray, IntArray
 
 # Columns that CSV must not guess at: "007" is not 7, and the class "1" may stand beside "cat".
 _AS_WRITTEN = ("id", "sample_id", "label", "true_label", "prediction", "network")
@@ -24,6 +24,11 @@ class Classes(NamedTuple):
 
     codes: IntArray
     names: tuple[str, ...] | None
+
+    @property
+    def known(self) -> BoolArray:
+        """Where there is one."""
+        return self.codes >= 0
 
     def numbered(self, names: tuple[str, ...]) -> IntArray:
         """Return the classes as numbers: the place of each in `names`; -1 for none."""
@@ -54,7 +59,7 @@ def read_foreign(path: Path) -> Any:
         as_written = {name: pa.string() for name in names if _is_as_written(name)}
         options = pa.csv.ConvertOptions(column_types=as_written)
         return pa.csv.read_csv(path, convert_options=options)
-    except (pa.ArrowException, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError) as error:
         kind = "Parquet" if is_parquet else "CSV"
         reason = str(error).splitlines()[0].rstrip(".")
         raise ValueError(f"{path}: cannot be read as {kind}: {reason}.") from None
@@ -104,10 +109,11 @@ def class_column(path: Path, column: str, values: Any) -> Classes:
         If they are neither.
     """
     values = _plain(values)
-    if pa.types.is_null(values.type):
-        return Classes(np.full(len(values), -1), None)
     if pa.types.is_string(values.type):
         values = pc.if_else(pc.equal(values, ""), None, values)
+    if values.null_count == len(values):
+        return Classes(np.full(len(values), -1), None)
+    if pa.types.is_string(values.type):
         numeric = pc.match_substring_regex(values, r"^-?[0-9]{1,9}(\.[0-9]+)?$")
         if not pc.all(numeric).as_py():
             encoded = values.dictionary_encode()
@@ -121,7 +127,12 @@ def class_column(path: Path, column: str, values: Any) -> Classes:
         numbers = values.cast(pa.int64())
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path}: `{column}` must hold class numbers or names: {error}.") from None
-    return Classes(numbers.fill_null(-1).to_numpy(zero_copy_only=False), None)
+    codes = numbers.fill_null(-1).to_numpy(zero_copy_only=False)
+    if codes.min() < -1:
+        raise ValueError(
+            f"{path}: `{column}` must hold class numbers from 0, or -1 for none, got {codes.min()}."
+        )
+    return Classes(codes, None)
 
 
 def real_column(path: Path, column: str, values: Any) -> FloatArray:

@@ -137,6 +137,8 @@ class _Check:
                 readers[path] = (read_probabilities, [network], epoch)
         for entry in header.files.values():
             self.seen.add(entry.path)
+            if entry.path == "samples.parquet":  # it was the first to be read
+                continue
             read, networks, epoch = readers.get(entry.path, (None, (), 0))
             with self.of(entry.path, networks, epoch):
                 if read is None or samples is None:

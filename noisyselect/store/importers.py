@@ -148,13 +148,15 @@ def _aum(path: Path, table: Any) -> Records:
     margins = real_column(path, "margin", table["margin"])
     target = class_column(path, "target_logit", table["target_logit"])
     other = class_column(path, "other_logit", table["other_logit"])
+    with np.errstate(invalid="ignore"):  # a margin that is missing stays NaN
+        losses = np.logaddexp(0, -margins)
     predictions = np.where(margins >= 0, target.codes, other.codes)
     return Records(
         source=path,
         kind="AUM records",
         ids=id_column(path, "sample_id", table["sample_id"]),
         epochs=count_column(path, "num_measurements", table["num_measurements"]) - 1,
-        losses=np.logaddexp(0, -margins),
+        losses=losses,
         predictions=Classes(np.where(np.isnan(margins), -1, predictions), None),
         labels=target,
         settings={"loss": "log(1 + exp(-margin)), a lower bound of the cross-entropy"},
