@@ -61,7 +61,7 @@ def import_npz(source: str | os.PathLike[str], out: str | os.PathLike[str]) -> R
             n_classes=n_classes,
             true_labels=arrays.get("true"),
             networks=networks,
-            settings={"imported_from": Path(source).name, "imported_as": "npz"},
+            settings={"imported_from": Path(source).name, "imported_as": "an npz of arrays"},
         )
         for epoch in range(n_epochs):
             dynamics = {

@@ -486,4 +486,4 @@ def test_an_npz_has_no_ids_to_join_labels_with(tmp_path):
     with pytest.raises(ValueError, match="an npz has no ids"):
         import_log(tmp_path / "log.npz", tmp_path / "run", truth=AUM_RECORDS)
     run = import_log(tmp_path / "log.npz", tmp_path / "run")
-    assert run.settings == {"imported_from": "log.npz", "imported_as": "npz"}
+    assert run.settings == {"imported_from": "log.npz", "imported_as": "an npz of arrays"}
