@@ -74,19 +74,16 @@ def validate(path: RunPath) -> None:
     console = terminal()
     with console.status(f"Checking {escape(str(path))}"):
         found = validate_run(path)
-    for defect in found.defects:
-        console.print(
-            f"[bold red]{escape(defect.file)}[/]: {escape(defect.reason)}",
-            highlight=False,
-            soft_wrap=True,
-        )
-    console.print(f"[bold]{escape(str(path))}[/] {_verdict(found)}", highlight=False)
+    lines = [
+        f"[bold red]{escape(defect.file)}[/]: {escape(defect.reason)}" for defect in found.defects
+    ]
+    lines.append(f"[bold]{escape(str(path))}[/] {_verdict(found)}")
     if found.unlisted:
-        console.print(
-            f"In no list, so ignored: {escape(', '.join(found.unlisted[:5]))}"
-            + (f" and {len(found.unlisted) - 5} more." if len(found.unlisted) > 5 else "."),
-            highlight=False,
-        )
+        shown = ", ".join(found.unlisted[:5])
+        more = f" and {len(found.unlisted) - 5} more" if len(found.unlisted) > 5 else ""
+        lines.append(f"In no list, so ignored: {escape(shown)}{more}.")
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
     if found.defects:
         raise typer.Exit(1)
 

@@ -79,6 +79,11 @@ def import_log(
     FileExistsError
         If something is at `out` already.
 
+    Warns
+    -----
+    NoisySelectWarning
+        If samples lack a record in some epoch.
+
     Notes
     -----
     AUM records margins, not losses: the logit :math:`z_y` of the label less the largest other one,

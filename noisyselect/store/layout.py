@@ -24,7 +24,8 @@ MEANINGS = {
     "id": "sample id, unique; the key that joins all files",
     "label": "given label, possibly wrong; class index",
     "true_label": "true label; class index",
-    "loss": "cross-entropy of the given label, in nats; NaN where none was recorded",
+    "loss": "cross-entropy of the given label, in nats, or its lower bound where `settings` in "
+    "run.json have `loss`; NaN where none was recorded",
     "prediction": "predicted class; class index, -1 where none was recorded",
     "confidence": "probability of the predicted class, in [0, 1]; NaN where none was recorded",
     "feature": "representation of the sample; no unit",

@@ -100,7 +100,7 @@ def test_select_reads_the_epochs_that_its_selector_needs(noisyselect_command, ru
 def test_validate_says_that_a_run_is_whole(noisyselect_command, run_path):
     status, out, err = noisyselect_command("validate", run_path)
     assert (status, err) == (0, "")
-    assert "is whole. Epochs: 3 of network a, 3 of network b." in " ".join(out.split())
+    assert out == f"{run_path} is whole. Epochs: 3 of network a, 3 of network b.\n"
 
 
 def test_validate_names_every_defect_and_what_can_be_read(noisyselect_command, run_path):
@@ -114,11 +114,11 @@ def test_validate_names_every_defect_and_what_can_be_read(noisyselect_command, r
     lines = out.splitlines()
     assert lines[0] == f"{first}: the file is missing."
     assert lines[1].startswith(f"{second}: has 4 bytes instead of")
-    rest = " ".join(" ".join(lines[2:]).split())
-    assert rest.endswith(
-        "has 2 defects. Epochs that can be read, counted from the first: 1 of network a, 2 of "
-        "network b. In no list, so ignored: notes[1].txt."
+    assert lines[2] == (
+        f"{run_path} has 2 defects. Epochs that can be read, counted from the first: "
+        "1 of network a, 2 of network b."
     )
+    assert lines[3:] == ["In no list, so ignored: notes[1].txt."]
 
 
 def test_validate_of_no_run_is_exit_status_1(noisyselect_command, tmp_path):
