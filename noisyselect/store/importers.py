@@ -121,7 +121,7 @@ def _inside(folder: Path) -> Path:
     if (folder / "full_aum_records.csv").exists():
         return folder / "full_aum_records.csv"
     for place in (folder, folder / "training_dynamics"):
-        if any(place.glob("dynamics_epoch_*.jsonl")):
+        if place.is_dir() and _dynamics(place):
             return place
     raise ValueError(f"{folder}: holds no training log that can be imported. {_KNOWN}")
 
@@ -168,12 +168,17 @@ def _aum(path: Path, table: Any) -> Records:
     )
 
 
-def _cartography(folder: Path) -> Records:
-    files = {
+def _dynamics(folder: Path) -> dict[int, Path]:
+    """Return the files of Dataset Cartography in a folder, by epoch."""
+    return {
         int(found[1]): file
         for file in folder.iterdir()
         if (found := _CARTOGRAPHY.fullmatch(file.name)) is not None
     }
+
+
+def _cartography(folder: Path) -> Records:
+    files = _dynamics(folder)
     absent = [epoch for epoch in range(max(files)) if epoch not in files]
     if absent:
         raise ValueError(f"{folder}: lacks dynamics_epoch_{absent[0]}.jsonl.")

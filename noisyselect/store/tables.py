@@ -52,17 +52,24 @@ def read_foreign(path: Path) -> Any:
     with path.open("rb") as file:
         is_parquet = file.read(4) == b"PAR1"
     try:
-        if is_parquet:
-            return pq.read_table(path)
-        with pa.csv.open_csv(path) as start:
-            names = start.schema.names
-        as_written = {name: pa.string() for name in names if _is_as_written(name)}
-        options = pa.csv.ConvertOptions(column_types=as_written)
-        return pa.csv.read_csv(path, convert_options=options)
-    except (pa.ArrowException, OSError) as error:
+        # Not pq.read_table, which takes a folder named label=3 for a column.
+        table = pq.ParquetFile(path).read() if is_parquet else _read_csv(path)
+        names = table.column_names
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         kind = "Parquet" if is_parquet else "CSV"
         reason = str(error).splitlines()[0].rstrip(".")
         raise ValueError(f"{path}: cannot be read as {kind}: {reason}.") from None
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{path}: has more than one column named {', '.join(twice)}.")
+    return table
+
+
+def _read_csv(path: Path) -> Any:
+    with pa.csv.open_csv(path) as start:
+        names = start.schema.names
+    as_written = {name: pa.string() for name in names if _is_as_written(name)}
+    return pa.csv.read_csv(path, convert_options=pa.csv.ConvertOptions(column_types=as_written))
 
 
 def _is_as_written(name: str) -> bool:

@@ -288,6 +288,13 @@ def test_a_label_that_one_record_lacks_is_that_of_the_others(tmp_path):
     )
 
 
+def test_the_folder_that_a_table_lies_in_says_nothing(tmp_path):
+    (tmp_path / "label=1").mkdir()
+    path = write_table(long_table().drop(columns="label"), tmp_path / "label=1" / "log.parquet")
+    with pytest.raises(ValueError, match="has no given labels"):
+        import_log(path, tmp_path / "run")
+
+
 def test_names_go_with_a_column_of_predictions_that_is_empty(tmp_path):
     table = long_table().drop(columns="true_label").assign(label="cat", prediction=None)
     for name in ("log.csv", "log.parquet"):
@@ -437,6 +444,8 @@ def test_labels_beside_those_of_the_log_are_refused(tmp_path):
         ("log.csv", b"", "cannot be read as CSV.*A training log is AUM's"),
         ("log.csv", b"a,b\n1\n", "cannot be read as CSV"),
         ("log.csv", "id,epoch,loss\né,0,1".encode("latin-1"), "cannot be read as CSV"),
+        ("log.csv", "é,epoch,loss\n1,0,1".encode("latin-1"), "cannot be read as CSV"),
+        ("log.csv", b"id,epoch,loss,loss\n1,0,1,1\n", "more than one column named loss"),
         ("log.csv", b"id;epoch;loss\n1;0;1\n", "has the columns id;epoch;loss"),
         ("log.csv.gz", b"no gzip", "cannot be read as CSV"),
         ("log.parquet", b"PAR1 and nothing more", "cannot be read as Parquet"),
@@ -453,6 +462,7 @@ def test_a_file_that_is_no_log_is_refused_by_name(tmp_path, name, content, reaso
 
 
 def test_a_folder_that_holds_no_log_is_refused(tmp_path):
+    (tmp_path / "dynamics_epoch_x.jsonl").write_text("")
     with pytest.raises(ValueError, match="holds no training log that can be imported"):
         import_log(tmp_path, tmp_path / "run")
     import_log(AUM_RECORDS, tmp_path / "run")
