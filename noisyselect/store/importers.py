@@ -20,6 +20,7 @@ from noisyselect.store.run import Run
 from noisyselect.store.tables import (
     Classes,
     check_columns,
+    checked_names,
     class_column,
     count_column,
     id_column,
@@ -213,7 +214,8 @@ def _cartography_epoch(file: Path, epoch: int) -> _Epoch:
     column = f"logits_epoch_{epoch}"
     try:
         table = pa.json.read_json(file)
-    except pa.ArrowException as error:
+        checked_names(table)
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise ValueError(f"{file}: cannot be read as lines of JSON: {reason}.") from None
     check_columns(file, table, ("guid", "gold", column))

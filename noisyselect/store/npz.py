@@ -86,14 +86,23 @@ _DYNAMICS = {"loss": "losses", "pred": "predictions", "conf": "confidences"}
 _NPZ_KINDS = {"loss": "f", "pred": "iu", "conf": "f", "lr": "f", "label": "iu", "true": "iu"}
 
 
+# What numpy and zipfile raise where a file is damaged.
+_UNREADABLE = (
+    *(ValueError, EOFError, AttributeError, TypeError, OSError, NotImplementedError, RuntimeError),
+    *(BadZipFile, zlib.error),
+)
+
+
 def _read_npz(source: Path) -> dict[str, AnyArray]:
-    try:
-        with source.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, AttributeError, TypeError, BadZipFile, zlib.error):
-        raise ValueError(
-            f"{source}: is not an npz file of plain arrays, or is damaged. Nothing is unpickled."
-        ) from None
+    with source.open("rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+        except _UNREADABLE:
+            raise ValueError(
+                f"{source}: is not an npz file of plain arrays, or is damaged. Nothing is "
+                "unpickled."
+            ) from None
     absent = [name for name in ("loss", "label") if name not in arrays]
     if absent:
         raise ValueError(

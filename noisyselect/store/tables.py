@@ -54,7 +54,7 @@ def read_foreign(path: Path) -> Any:
     try:
         # Not pq.read_table, which takes a folder named label=3 for a column.
         table = pq.ParquetFile(path).read() if is_parquet else _read_csv(path)
-        names = table.column_names
+        names = checked_names(table)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         kind = "Parquet" if is_parquet else "CSV"
         reason = str(error).splitlines()[0].rstrip(".")
@@ -63,6 +63,19 @@ def read_foreign(path: Path) -> Any:
     if twice:
         raise ValueError(f"{path}: has more than one column named {', '.join(twice)}.")
     return table
+
+
+def checked_names(table: Any) -> list[str]:
+    """Return the names of the columns, once all that is said to be text is.
+
+    Raises
+    ------
+    pyarrow.ArrowInvalid, UnicodeDecodeError
+        If it is not.
+    """
+    table.validate(full=True)
+    names: list[str] = table.column_names
+    return names
 
 
 def _read_csv(path: Path) -> Any:

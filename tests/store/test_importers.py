@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -497,3 +498,38 @@ def test_an_npz_has_no_ids_to_join_labels_with(tmp_path):
         import_log(tmp_path / "log.npz", tmp_path / "run", truth=AUM_RECORDS)
     run = import_log(tmp_path / "log.npz", tmp_path / "run")
     assert run.settings == {"imported_from": "log.npz", "imported_as": "an npz of arrays"}
+
+
+# Damage.
+
+
+def test_a_mutated_log_of_any_kind_is_read_or_refused_by_name(tmp_path):
+    _, labels, logits = aum_logits()
+    sources = {"full_aum_records.csv": AUM_RECORDS.read_bytes()}
+    for name in ("long.csv", "long.parquet"):
+        sources[name] = write_table(long_table(), tmp_path / name).read_bytes()
+    np.savez_compressed(tmp_path / "log.npz", loss=np.ones((2, 3)), label=np.array([0, 1, 1]))
+    sources["log.npz"] = (tmp_path / "log.npz").read_bytes()
+    write_cartography(tmp_path / "c", logits[:2], labels, list(range(len(labels))))
+    sources["c/dynamics_epoch_1.jsonl"] = (tmp_path / "c/dynamics_epoch_1.jsonl").read_bytes()
+    rng = np.random.default_rng(0)
+    n_refused = 0
+    for i in range(200):
+        name = list(sources)[i % len(sources)]
+        changed = bytearray(sources[name])
+        if i % 3:
+            for place in rng.integers(len(changed), size=3):
+                changed[place] ^= 1 << int(rng.integers(8))
+        else:
+            del changed[rng.integers(len(changed)) :]
+        (tmp_path / name).write_bytes(changed)
+        source = tmp_path / name if name.count("/") == 0 else tmp_path / "c"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NoisySelectWarning)
+            try:
+                import_log(source, tmp_path / f"run {i}")
+            except ValueError as error:
+                n_refused += 1
+                assert str(tmp_path) in str(error) or "must" in str(error), (name, error)  # noqa: PT017
+        (tmp_path / name).write_bytes(sources[name])
+    assert n_refused > 100
