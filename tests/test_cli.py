@@ -11,7 +11,6 @@ import pytest
 
 import noisyselect
 from noisyselect.bench import named_selectors
-from noisyselect.cli import main
 from noisyselect.store import RunWriter, open_run
 
 IMPORTED_LOG = Path(__file__).parents[2] / "shared/data/logs/cifar10-asym40.npz"
@@ -42,20 +41,6 @@ def run_path(tmp_path_factory):
     for network in ("a", "b"):
         writer.write_features(network, np.eye(3)[truth] + rng.random((60, 3)) / 10)
     return path
-
-
-@pytest.fixture
-def noisyselect_command(monkeypatch, capsys):
-    """Run the command line in this process; return exit status, output and errors."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["noisyselect", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        output = capsys.readouterr()
-        return stop.value.code, output.out, output.err
-
-    return call
 
 
 def test_bench_prints_a_table_of_selectors_and_says_why_one_gave_no_answer(
@@ -141,21 +126,6 @@ def test_info_tells_how_much_of_a_damaged_run_can_be_read(noisyselect_command, t
     assert "3, readable up to the first damaged one: 1" in out
 
 
-def test_import_makes_a_run_directory(noisyselect_command, tmp_path):
-    np.savez(
-        tmp_path / "log.npz",
-        loss=np.ones((2, 1, 3)),
-        pred=np.zeros((2, 1, 3), dtype=int),
-        conf=np.ones((2, 1, 3)),
-        lr=np.ones(2),
-        label=np.array([0, 1, 1]),
-    )
-    status, out, _ = noisyselect_command("import", tmp_path / "log.npz", "--out", tmp_path / "run")
-    assert status == 0
-    assert "imported_from=log.npz" in out
-    assert open_run(tmp_path / "run").n_epochs == 2
-
-
 @pytest.mark.parametrize("command", ["bench", "select"])
 def test_help_names_every_selector(noisyselect_command, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "200")
@@ -174,7 +144,9 @@ def test_help_names_every_selector(noisyselect_command, monkeypatch, command):
         (["select", "RUN", "--until", "0", "--out", "x.csv"], "no closed epoch before 0"),
         (["select", "RUN", "--until", "3", "--out", "x.csv"], "VRLVSelector needs 6 epochs"),
         (["import", "nothing.npz", "--out", "x"], "No such file or directory: 'nothing.npz'"),
-        (["import", __file__, "--out", "x"], "is not an npz file"),
+        (["import", __file__, "--out", "x"], "A training log is AUM's full_aum_records.csv"),
+        (["select", "RUN", "--out", "x.txt"], "named .csv or .parquet, got x.txt"),
+        (["export", "RUN", "--out", "x.txt"], "named .csv or .parquet, got x.txt"),
     ],
 )
 def test_what_goes_wrong_is_one_line_and_exit_status_1(
