@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 import noisyselect
 from noisyselect.bench import named_selectors
@@ -95,6 +96,21 @@ def test_bench_of_all_epochs_shows_the_last_and_the_best_and_says_where_the_othe
     found = json.loads((tmp_path / "all.json").read_text(), parse_constant=pytest.fail)
     places = {(row["network"], row["epoch"], row["selector"]) for row in found["rows"]}
     assert len(places) == len(found["rows"]) == 80
+
+
+@pytest.mark.parametrize(
+    ("width", "dropped"), [(100, []), (90, ["seconds"]), (80, ["seconds", "balance"])]
+)
+def test_bench_leaves_columns_out_before_it_cuts_a_number(
+    noisyselect_command, run_path, monkeypatch, width, dropped
+):
+    monkeypatch.setattr("noisyselect.cli.benchmark.terminal", lambda: Console(width=width))
+    status, out, _ = noisyselect_command("bench", run_path, "--epochs", "all")
+    assert status == 0
+    assert "…" not in out
+    heading = next(line for line in out.splitlines() if line.startswith("selector"))
+    for name in ("seconds", "balance"):
+        assert (name in heading) == (name not in dropped)
 
 
 def make_another(path, seed, **options):

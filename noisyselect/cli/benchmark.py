@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -80,7 +80,6 @@ def bench(
     every_epoch = numbers != "all"
     for run, facts in zip(runs, found.runs, strict=True):
         _print_run(console, run, facts, found, every_epoch)
-        console.print()
     if found.ranks:
         _print_ranks(console, found.ranks)
     _print_where(console, found, json_out, plot, every_epoch)
@@ -135,6 +134,8 @@ _WITHOUT_TRUTH = {
     "effective_classes": ("effective\nclasses", "{:.1f}"),
     "seconds": ("seconds", "{:.2f}"),
 }
+# Left out one after another where the terminal is too narrow for all.
+_SPARED = ("seconds", "class_balance", "hard_recall")
 # Of these the best value of an epoch stands out.
 _BEST = {"precision", "recall", "hard_recall", "f1", "auroc"}
 # What a run has once, not per epoch.
@@ -146,42 +147,77 @@ def _print_run(
 ) -> None:
     of_run = [row for row in found.rows if row.run == facts.path]
     last = facts.epochs[-1]
-    console.print(f"[bold]{escape(str(run.path))}[/]", highlight=False)
-    console.print(f"{run.labels.size:,} samples, {truth_text(run)}", highlight=False)
+    _print_lines(
+        console,
+        [
+            f"[bold]{escape(facts.path)}[/]",
+            f"{run.labels.size:,} samples, {truth_text(run)}",
+        ],
+    )
     for network, group in groupby(of_run, key=lambda row: row.network):
         rows = list(group)
         shown = [row for row in rows if every_epoch or row.epoch == last]
         epochs = sorted({row.epoch for row in shown})
         counted = "epoch" if len(epochs) == 1 else "epochs"
-        console.print(
-            f"\n[bold]network {network}[/], {counted} {', '.join(map(str, epochs))}\n",
-            highlight=False,
+        _print_lines(
+            console, [f"[bold]network {network}[/], {counted} {', '.join(map(str, epochs))}"]
         )
-        console.print(_table(shown, rows, run.truth is not None))
+        console.print(_fitting_table(console, shown, rows, run.truth is not None))
         console.print()
-        for row in shown:
-            if row.problem:
-                console.print(
-                    f"[yellow]{escape(row.selector)}, epoch {row.epoch}:[/] {escape(row.problem)}",
-                    highlight=False,
-                )
+        _print_lines(console, _problems(shown))
         if run.truth is None:
             _print_agreement(console, found, shown[-1])
+    _print_lines(console, _remarks(run, facts))
+
+
+def _print_lines(console: Console, lines: list[str]) -> None:
+    """Print a paragraph, if there is any."""
+    for line in lines:
+        console.print(line, highlight=False)
+    if lines:
+        console.print()
+
+
+def _problems(rows: list[BenchRow]) -> list[str]:
+    return [
+        f"[yellow]{escape(row.selector)}, epoch {row.epoch}:[/] {escape(row.problem)}"
+        for row in rows
+        if row.problem
+    ]
+
+
+def _remarks(run: Run, facts: BenchedRun) -> list[str]:
+    remarks = []
     if facts.neighbour_seconds:
-        console.print(
+        remarks.append(
             f"The search for neighbours took {facts.neighbour_seconds:.1f} s and is shared: it is "
-            "not in the seconds.",
-            highlight=False,
+            "not in the seconds."
         )
     if facts.epochs[0] < run.n_epochs - 1 and set(map(file_kind, run.files)) & _TIMELESS:
-        console.print("Features and neighbours are the latest ones at every epoch.")
+        remarks.append("Features and neighbours are the latest ones at every epoch.")
+    return remarks
 
 
-def _table(shown: list[BenchRow], rows: list[BenchRow], with_truth: bool) -> Table:
+def _fitting_table(
+    console: Console, shown: list[BenchRow], rows: list[BenchRow], with_truth: bool
+) -> Table:
+    """Return a table with as many columns as the console is wide enough for."""
+    columns = dict(_WITH_TRUTH if with_truth else _WITHOUT_TRUTH)
+    wide = console.options.update(max_width=1000)
+    for spared in _SPARED:
+        table = _table(shown, rows, columns)
+        if console.measure(table, options=wide).maximum <= console.width:
+            return table
+        columns.pop(spared, None)
+    return _table(shown, rows, columns)
+
+
+def _table(
+    shown: list[BenchRow], rows: list[BenchRow], columns: Mapping[str, tuple[str, str]]
+) -> Table:
     """Return a table of the rows `shown`, with the best epoch of all `rows` where more are left."""
-    columns = _WITH_TRUTH if with_truth else _WITHOUT_TRUTH
     several = shown[0].epoch != shown[-1].epoch
-    with_best = with_truth and len(shown) < len(rows)
+    with_best = "f1" in columns and len(shown) < len(rows)
     # With all its columns the table is to fit into 100 characters.
     table = _plain_table("selector", gap=1 if several or with_best else 2)
     for heading in (
@@ -268,10 +304,8 @@ def _print_ranks(console: Console, ranks: Sequence[MeanRanks]) -> None:
     console.print()
     left_out = dict.fromkeys(name for one in ranks for name in one.left_out)
     if left_out:
-        console.print(
-            f"Not ranked, for want of a value in some run: {escape(', '.join(left_out))}.\n",
-            highlight=False,
-        )
+        unranked = escape(", ".join(left_out))
+        _print_lines(console, [f"Not ranked, for want of a value in some run: {unranked}."])
 
 
 def _write_plot(path: Path, ranks: Sequence[MeanRanks]) -> None:
@@ -296,17 +330,20 @@ def _write_plot(path: Path, ranks: Sequence[MeanRanks]) -> None:
 def _print_where(
     console: Console, found: Bench, json_out: Path | None, plot: Path | None, every_epoch: bool
 ) -> None:
-    n_rows = f"All {len(found.rows):,} rows"
-    if any(run.noise_rate == run.noise_rate for run in found.runs):
-        console.print(
+    """Print what the columns mean and where the rest is."""
+    lines = []
+    if any(not math.isnan(run.noise_rate) for run in found.runs):
+        lines.append(
             "vs small loss: points of precision beyond that of equally many smallest losses. hard: "
             "right labels with a loss above the median. class balance: smallest to largest class "
-            "that is kept.",
-            highlight=False,
+            "that is kept."
         )
+    n_rows = f"All {len(found.rows):,} rows, with every measure"
     if json_out is not None:
-        console.print(f"{n_rows}, with every measure: {escape(str(json_out))}", highlight=False)
+        lines.append(f"{n_rows}: {escape(str(json_out))}")
     elif not every_epoch:
-        console.print(f"{n_rows}, with every measure, are written by --json FILE.", highlight=False)
+        lines.append(f"{n_rows}, are written by --json FILE.")
     if plot is not None:
-        console.print(f"Mean ranks: {escape(str(plot))}", highlight=False)
+        lines.append(f"Mean ranks: {escape(str(plot))}")
+    for line in lines:
+        console.print(line, highlight=False)
