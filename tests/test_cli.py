@@ -125,6 +125,25 @@ def make_another(path, seed, **options):
     return path
 
 
+def test_bench_compares_with_small_loss_and_names_the_best_epoch(noisyselect_command, tmp_path):
+    run, out_path = make_another(tmp_path / "run", 0), tmp_path / "bench.json"
+    names = ("gmm", "loss-variation")
+    _, out, _ = noisyselect_command(
+        *("bench", run, "--selectors", ",".join(names), "--epochs", "all", "--json", out_path)
+    )
+    rows = json.loads(out_path.read_text())["rows"]
+    gains = set()
+    for name in names:
+        found = [row for row in rows if row["selector"] == name and row["f1"] is not None]
+        gain = 100 * (found[-1]["precision"] - found[-1]["small_loss_precision"])
+        best = max(found, key=lambda row: row["f1"])
+        cells = next(line for line in out.splitlines() if line.startswith(name)).split()
+        assert float(cells[3]) == pytest.approx(gain, abs=0.051)
+        assert cells[-2:] == [f"{best['f1']:.1%}", str(best["epoch"])]
+        gains.add(cells[3])
+    assert "-0.0" not in gains and len(gains) == 2
+
+
 def test_bench_of_several_runs_ranks_the_selectors_and_draws_it(noisyselect_command, tmp_path):
     runs = [make_another(tmp_path / str(seed), seed) for seed in range(3)]
     picture = tmp_path / "new" / "ranks.png"

@@ -3,6 +3,7 @@ import math
 import threading
 import time
 import tracemalloc
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -12,7 +13,7 @@ import pytest
 import noisyselect
 from noisyselect import ENNCleaner
 from noisyselect.bench import mean_ranks, named_selectors, run_bench
-from noisyselect.errors import DamagedRunError, MissingEvidenceError
+from noisyselect.errors import DamagedRunError, DegenerateWarning, MissingEvidenceError
 from noisyselect.metrics import class_balance, jaccard, kappa_matrix, selection_quality
 from noisyselect.selection import Selection
 from noisyselect.selector import Selector
@@ -128,7 +129,7 @@ def test_a_damaged_epoch_stops_only_the_epochs_that_need_it(tmp_path):
 def test_all_networks_and_all_epochs_are_selected_each_once(tmp_path):
     seen = []
     selectors = {
-        name: Asked(lambda log: seen.append(log.losses[-1, 0]) if traced_no() else None)
+        name: Asked(lambda log: seen.append(log.losses[-1, 0]) if is_a_row() else None)
         for name in "xy"
     }
     rows = run_bench([make_run(tmp_path / "run")], selectors, "all", "all", jobs=3).rows
@@ -138,7 +139,7 @@ def test_all_networks_and_all_epochs_are_selected_each_once(tmp_path):
     assert sorted(seen) == sorted(once)
 
 
-def traced_no():
+def is_a_row():
     """Return whether this is a row, and not the pass that measures memory."""
     return not tracemalloc.is_tracing()
 
@@ -159,7 +160,7 @@ def test_jobs_run_side_by_side(tmp_path):
     meeting = threading.Barrier(2)
 
     def meet(log):
-        if traced_no():
+        if is_a_row():
             meeting.wait(timeout=30)
 
     run = make_run(tmp_path / "run")
@@ -182,7 +183,7 @@ def test_an_error_in_a_selector_stops_the_rest(tmp_path):
     calls = []
 
     def fail(log):
-        if traced_no():
+        if is_a_row():
             calls.append(1)
             time.sleep(0.01)
             raise ZeroDivisionError
@@ -215,6 +216,16 @@ def test_memory_is_that_of_one_selection_at_the_last_epoch_of_the_first_network(
     assert peaks["a", 2, "small"] == pytest.approx(1, abs=0.3)
     assert peaks["a", 2, "large"] == pytest.approx(5, abs=0.3)
     assert sum(map(math.isnan, peaks.values())) == len(peaks) - 2
+
+
+def test_a_selector_warns_once_per_row(tmp_path):
+    def warn(log):
+        warnings.warn("nothing is selected", DegenerateWarning, stacklevel=1)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        bench = run_bench([make_run(tmp_path / "run")], {"warns": Asked(warn)}, "all")
+    assert len(caught) == len(bench.rows) == 3
 
 
 def test_neighbours_are_searched_for_once_per_network_and_in_nobodys_seconds(tmp_path, monkeypatch):

@@ -70,6 +70,15 @@ def test_each_name_stands_with_its_rank_and_its_line_starts_there():
         assert (line.get_xdata()[0], line.get_ydata()[0]) == (RANKS[name], 0)
 
 
+def test_no_line_to_a_name_crosses_another():
+    texts = names(draw(RANKS, 1.8))
+    # Downwards on each side from the outside in: the axis points down.
+    for side in (("first", "second", "third"), ("last", "fourth")):
+        heights = [texts[name].xy[1] for name in side]
+        assert heights == sorted(heights)
+        assert len(set(heights)) == len(heights)
+
+
 def test_the_critical_difference_is_drawn_to_scale():
     axes = draw(RANKS, 1.8)
     assert "critical difference 1.80" in [text.get_text() for text in axes.texts]
