@@ -260,8 +260,6 @@ def _answers(
     jobs: int,
 ) -> Generator[tuple[BenchRow, BoolArray | None]]:
     """Yield the row of each network, epoch and selector, and the mask of what was kept, if any."""
-    from threadpoolctl import threadpool_limits  # of scikit-learn
-
     # A generator, so that what a log has worked out about itself goes when its rows are done.
     questions = (
         (plan.run, network, *pair, *item)
@@ -270,11 +268,9 @@ def _answers(
         for item in selectors.items()
     )
     # Threads and not processes: numpy works outside the interpreter's lock, and all read one log.
-    # Each has one processor; the libraries below would otherwise start as many threads again.
-    pool = ThreadPoolExecutor(jobs, initializer=threadpool_limits, initargs=(1,))
+    pool = ThreadPoolExecutor(jobs)
     try:
-        with threadpool_limits(1):
-            yield from pool.map(lambda question: _answer(*question), questions)
+        yield from pool.map(lambda question: _answer(*question), questions)
     finally:
         pool.shutdown(cancel_futures=True)
 
