@@ -147,20 +147,21 @@ def seal(content: Mapping[str, Any], indent: int | None = None) -> bytes:
     TypeError
         If `content` holds what JSON cannot.
     """
-    text = json.dumps(_plain(content), indent=indent, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(plain(content), indent=indent, ensure_ascii=False, allow_nan=False)
     body = text.removesuffix("}").rstrip().encode()
     comma, end = (", ", "}") if indent is None else (",\n" + " " * indent, "\n}")
     checksum = hashlib.sha256(body).hexdigest()
     return body + f'{comma}"checksum": "{checksum}"{end}\n'.encode()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return `value` as JSON can hold it: arrays as lists, NaN and infinity as None."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value
