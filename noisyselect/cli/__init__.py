@@ -11,6 +11,7 @@ from noisyselect import __version__
 from noisyselect.cli.benchmark import bench
 from noisyselect.cli.comparison import compare
 from noisyselect.cli.logs import import_, info, select
+from noisyselect.cli.reporting import report
 from noisyselect.cli.terminal import complain, plain_warnings
 from noisyselect.cli.training import demo, features, presets, train
 from noisyselect.errors import NoisySelectError
@@ -25,7 +26,7 @@ app = typer.Typer(
 )
 # The help shows them in this order.
 app.command("import")(import_)
-for command in (info, select, bench, train, compare, presets, features, demo):
+for command in (info, select, bench, report, train, compare, presets, features, demo):
     app.command()(command)
 
 
