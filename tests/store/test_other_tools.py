@@ -64,7 +64,7 @@ def test_the_page_can_be_followed_word_for_word(tmp_path, monkeypatch, noisysele
 
 def assert_shown(printed):
     """The table that the page shows is the one that the command prints, seconds aside."""
-    shown = next(b for b in PAGE.read_text().split("```text\n") if b.startswith("RUN  network a"))
+    shown = next(b for b in PAGE.read_text().split("```text\n") if b.startswith("RUN\n"))
     for line in shown.split("```")[0].splitlines():
         without_seconds = re.sub(r" +0\.\d\d$", "", line.rstrip())
         assert without_seconds in printed, line
