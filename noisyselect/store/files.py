@@ -241,7 +241,9 @@ def read_table(root: Path, entry: Entry, needed: Sequence[str]) -> Any:
     path = root / entry.path
     data = read_listed(root, entry)
     try:
-        table = pq.ParquetFile(pa.BufferReader(data)).read()
+        # Threads of Arrow's would let go of `data` a little later and enter the interpreter for it.
+        # CPython (gh-128679) may crash if tracemalloc is stopped meanwhile, as the bench does.
+        table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise DamagedRunError(f"{path}: cannot be read as Parquet: {reason}") from None

@@ -1,4 +1,7 @@
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,3 +81,21 @@ def test_a_table_comes_back_and_one_that_is_no_parquet_is_refused_by_name(tmp_pa
 def test_an_entry_cannot_lead_out_of_the_directory(path):
     with pytest.raises(ValueError, match="leads out of the directory"):
         Entry.from_json({"path": path, "size": 1, "sha256": ""})
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux does")
+def test_reading_a_table_starts_no_thread_that_could_still_hold_it(tmp_path):
+    entry = write_file(
+        tmp_path, "t", to_parquet({c: np.arange(6) for c in "ab"}, {"a": "", "b": ""})
+    )
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from noisyselect.store.files import Entry, read_table\n"
+        "before = os.listdir('/proc/self/task')\n"
+        f"read_table(Path(sys.argv[1]), Entry(*{tuple(entry)!r}), [])\n"
+        "print(len(os.listdir('/proc/self/task')) - len(before))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "0\n"
