@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import (
     average_precision_score,
@@ -230,6 +230,7 @@ MASKS = st.integers(1, 30).flatmap(
 )
 
 
+@settings(deadline=None)  # scikit-learn warms up
 @given(MASKS)
 def test_agreement_is_that_of_scikit_learn(masks):
     a, b, c = (np.array(mask) for mask in masks)
