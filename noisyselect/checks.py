@@ -101,7 +101,10 @@ def synthetic_log(
     moved = rng.random((n_epochs, n_samples)) < np.where(wrong, 0.4, 0.05)
     predictions = np.where(moved, rng.integers(0, n_classes, moved.shape), truth)
     confidences = rng.uniform(0.5, 1.0, moved.shape)
-    probabilities = rng.dirichlet(np.ones(n_classes), (2, n_samples))
+    probabilities = rng.dirichlet(np.ones(n_classes), moved.shape)
+    np.put_along_axis(probabilities, predictions[..., None], 0, axis=2)
+    probabilities *= ((1 - confidences) / probabilities.sum(axis=2))[..., None]
+    np.put_along_axis(probabilities, predictions[..., None], confidences[..., None], axis=2)
     features = 4.0 * np.eye(n_classes)[truth] + rng.normal(size=(n_samples, n_classes))
     log = TrainingLog(
         labels=labels,

@@ -22,6 +22,7 @@ _CLASSES = {
     "prediction-stability": "PredictionStabilitySelector",
     "vrlv": "VRLVSelector",
     "enn": "ENNCleaner",
+    "confident-margin": "ConfidentMarginSelector",
 }
 
 _NAN = float("nan")
@@ -127,7 +128,8 @@ def named_selectors(names: Iterable[str] | None = None) -> dict[str, Selector]:
     Parameters
     ----------
     names : iterable of str, optional
-        By default all: gmm, loss-variation, prediction-stability, vrlv and enn.
+        By default all: gmm, loss-variation, prediction-stability, vrlv, enn and
+        confident-margin.
 
     Raises
     ------

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from noisyselect import __version__
+from noisyselect.cli.auditing import audit
 from noisyselect.cli.benchmark import bench
 from noisyselect.cli.comparison import compare
 from noisyselect.cli.logs import import_, info, select
@@ -25,7 +26,7 @@ app = typer.Typer(
 )
 # The help shows them in this order.
 app.command("import")(import_)
-for command in (info, select, bench, train, compare, presets, features, demo):
+for command in (audit, info, select, bench, train, compare, presets, features, demo):
     app.command()(command)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from noisyselect.store import Run
 
 # Spelt out, as the help must not import the selectors.
-SELECTORS = "gmm, loss-variation, prediction-stability, vrlv, enn"
+SELECTORS = "gmm, loss-variation, prediction-stability, vrlv, enn, confident-margin"
 
 RunPath = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)
