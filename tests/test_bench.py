@@ -106,7 +106,14 @@ def test_a_damaged_epoch_stops_only_the_epochs_that_need_it(tmp_path):
 
 def test_every_name_of_the_command_line_is_a_public_selector():
     selectors = named_selectors()
-    assert list(selectors) == ["gmm", "loss-variation", "prediction-stability", "vrlv", "enn"]
+    assert list(selectors) == [
+        "gmm",
+        "loss-variation",
+        "prediction-stability",
+        "vrlv",
+        "enn",
+        "confident-margin",
+    ]
     for selector in selectors.values():
         assert isinstance(selector, Selector)
         assert getattr(noisyselect, type(selector).__name__) is type(selector)
@@ -114,7 +121,7 @@ def test_every_name_of_the_command_line_is_a_public_selector():
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
     assert list(named_selectors(["vrlv", "gmm"])) == ["vrlv", "gmm"]
-    with pytest.raises(ValueError, match=r"one of gmm, .*, enn; got gmx, vrl\."):
+    with pytest.raises(ValueError, match=r"one of gmm, .*, confident-margin; got gmx, vrl\."):
         named_selectors(["gmx", "gmm", "vrl"])
     with pytest.raises(ValueError, match="got none"):
         named_selectors([])

@@ -117,12 +117,12 @@ def audit(
             seed=seed,
             on_epoch=show,
         )
-    result.write_run(folder / "run", rows.true_labels)
+    run = result.write_run(folder / "run", rows.true_labels)
     result.write_csv(folder / "suspicious.csv")
     _print_verdict(console, result, rows.true_labels)
     console.print(
         f"All {result.suspicious.size:,} in {escape(str(folder))}/suspicious.csv; what the "
-        f"networks showed in {escape(str(folder))}/run.",
+        f"networks showed in {escape(str(run.path))}.",
         highlight=False,
         soft_wrap=True,
     )
