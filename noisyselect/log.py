@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,8 @@ from noisyselect.numeric.neighbours import nearest_neighbours
 # Columns with one row per epoch. Probabilities may cover only the last epochs of the log.
 _PER_EPOCH = ("losses", "predictions", "confidences", "lr", "phases", "epochs")
 _PER_SAMPLE = ("losses", "predictions", "confidences", "probabilities")
+# One search at a time: it takes all cores, and a thread that waits may find its answer there.
+_SEARCH = Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,9 +227,10 @@ class TrainingLog:
                 f"{', '.join(self.columns)}. Record bank.record(ids, features=...), give "
                 "bank.set_neighbours(...), or pass either to TrainingLog."
             )
-        if k not in self._found:
-            self._found[k] = read_only(nearest_neighbours(self.features, k, "cosine"))
-        return self._found[k]
+        with _SEARCH:
+            if k not in self._found:
+                self._found[k] = read_only(nearest_neighbours(self.features, k, "cosine"))
+            return self._found[k]
 
     def sharing_neighbours(self, found: dict[int, IntArray]) -> TrainingLog:
         """Return this log with the neighbours already found on the same features, by k.

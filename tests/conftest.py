@@ -1,11 +1,13 @@
 """What several test files share: where the real data lies, and what it says."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from noisyselect import TrainingLog
+from noisyselect.cli import main
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -38,3 +40,17 @@ def real_logs(real_log):
         )
         for network in (0, 1)
     )
+
+
+@pytest.fixture
+def noisyselect_command(monkeypatch, capsys):
+    """Run the command line in this process; return exit status, output and errors."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["noisyselect", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        output = capsys.readouterr()
+        return stop.value.code, output.out, output.err
+
+    return call

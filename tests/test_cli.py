@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 import noisyselect
 from noisyselect.bench import named_selectors
-from noisyselect.cli import main
 from noisyselect.store import RunWriter, open_run
 
 IMPORTED_LOG = Path(__file__).parents[2] / "shared/data/logs/cifar10-asym40.npz"
@@ -44,20 +44,6 @@ def run_path(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def noisyselect_command(monkeypatch, capsys):
-    """Run the command line in this process; return exit status, output and errors."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["noisyselect", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        output = capsys.readouterr()
-        return stop.value.code, output.out, output.err
-
-    return call
-
-
 def test_bench_prints_a_table_of_selectors_and_says_why_one_gave_no_answer(
     noisyselect_command, run_path
 ):
@@ -67,33 +53,129 @@ def test_bench_prints_a_table_of_selectors_and_says_why_one_gave_no_answer(
     assert (status, err) == (0, "")
     assert "run[1]" in out
     assert "20.0% of the given labels are wrong" in out
-    assert re.search(r"gmm +2 +48 +80% +100.0% +100.0% +100.0% +1.000 +33.3% to 33.3%", out)
-    assert re.search(r"vrlv +2 +- +- +- +- +- +- +-", out)
+    assert "network a, epochs 2, 7" in out
+    assert re.search(r"gmm +2 +80.0% +100.0% +\+0.0 +100.0% +100.0% +100.0% +1.000 +1.00 +\d", out)
+    assert re.search(r"vrlv +2( +-){9}", out)
     assert "vrlv, epoch 2: VRLVSelector needs 6 epochs" in out
-    assert re.search(r"vrlv +7 +\d+ +\d+% +\d", out)
+    assert re.search(r"vrlv +7 +\d+\.\d% +\d", out)
+    assert re.search(r"search for neighbours took \d", out)
+    assert "Features and neighbours are the latest ones at every epoch." in out
     assert max(len(line) for line in out.splitlines()) <= 100
 
 
-def test_bench_writes_its_rows_as_json_without_nan(noisyselect_command, run_path, tmp_path):
-    out = tmp_path / "rows.json"
-    status, _, _ = noisyselect_command(
-        "bench", run_path, run_path, "--selectors", "gmm,vrlv", "--epochs", "2", "--json", out
-    )
+def test_bench_of_all_epochs_shows_the_last_and_the_best_and_says_where_the_others_are(
+    noisyselect_command, run_path, tmp_path
+):
+    arguments = ("bench", run_path, "--epochs", "all", "--network", "all")
+    status, out, _ = noisyselect_command(*arguments)
     assert status == 0
-    rows = json.loads(out.read_text(), parse_constant=pytest.fail)
-    assert [row["selector"] for row in rows] == ["gmm", "vrlv"] * 2
-    assert rows[0]["precision"] == 1.0
-    assert rows[1]["precision"] is None
+    for network in ("a", "b"):
+        assert f"network {network}, epoch 7\n" in out
+    rows = re.findall(r"^gmm .*100\.0% +0$", out, re.MULTILINE)
+    assert len(rows) == 2
+    assert "needs 6 epochs" not in out
+    assert "All 80 rows, with every measure, are written by --json FILE." in out
+    assert max(len(line) for line in out.splitlines()) <= 100
+    _, out, _ = noisyselect_command(*arguments, "--json", tmp_path / "all.json")
+    assert "All 80 rows, with every measure: " in out
+    found = json.loads((tmp_path / "all.json").read_text(), parse_constant=pytest.fail)
+    places = {(row["network"], row["epoch"], row["selector"]) for row in found["rows"]}
+    assert len(places) == len(found["rows"]) == 80
 
 
-def test_bench_without_truth_shows_no_measures_of_truth(noisyselect_command, tmp_path):
-    writer = RunWriter.create(tmp_path / "run", [0, 1, 1])
-    writer.write_epoch({"a": {"losses": [0.1, 0.2, 3.0]}})
-    status, out, _ = noisyselect_command("bench", tmp_path / "run", "--selectors", "gmm")
+@pytest.mark.parametrize(
+    ("width", "dropped"), [(100, []), (94, ["seconds"]), (80, ["seconds", "balance"])]
+)
+def test_bench_leaves_columns_out_before_it_cuts_a_number(
+    noisyselect_command, run_path, monkeypatch, width, dropped
+):
+    monkeypatch.setattr("noisyselect.cli.benchmark.terminal", lambda: Console(width=width))
+    status, out, _ = noisyselect_command("bench", run_path, "--epochs", "all")
+    assert status == 0
+    assert "…" not in out
+    heading = next(line for line in out.splitlines() if line.startswith("selector"))
+    for name in ("seconds", "balance"):
+        assert (name in heading) == (name not in dropped)
+
+
+def make_another(path, seed, **options):
+    """Write a run of one network on which small loss is less sure."""
+    rng = np.random.default_rng(seed)
+    truth = np.arange(60) % 3
+    labels = np.where(rng.random(60) < 0.3, (truth + 1) % 3, truth)
+    writer = RunWriter.create(path, labels, **({"true_labels": truth} | options))
+    for _ in range(6):
+        losses = np.where(labels == truth, 0.5, 1.5) + rng.random(60)
+        writer.write_epoch({"a": {"losses": losses, "predictions": rng.permutation(truth)}})
+    return path
+
+
+def test_bench_compares_with_small_loss_and_names_the_best_epoch(noisyselect_command, tmp_path):
+    run, out_path = make_another(tmp_path / "run", 0), tmp_path / "bench.json"
+    names = ("gmm", "loss-variation")
+    _, out, _ = noisyselect_command(
+        *("bench", run, "--selectors", ",".join(names), "--epochs", "all", "--json", out_path)
+    )
+    rows = json.loads(out_path.read_text())["rows"]
+    gains = set()
+    for name in names:
+        found = [row for row in rows if row["selector"] == name and row["f1"] is not None]
+        gain = 100 * (found[-1]["precision"] - found[-1]["small_loss_precision"])
+        best = max(found, key=lambda row: row["f1"])
+        cells = next(line for line in out.splitlines() if line.startswith(name)).split()
+        assert float(cells[3]) == pytest.approx(gain, abs=0.051)
+        assert cells[-2:] == [f"{best['f1']:.1%}", str(best["epoch"])]
+        gains.add(cells[3])
+    assert "-0.0" not in gains and len(gains) == 2
+
+
+def test_bench_of_several_runs_ranks_the_selectors_and_draws_it(noisyselect_command, tmp_path):
+    runs = [make_another(tmp_path / str(seed), seed) for seed in range(3)]
+    picture = tmp_path / "new" / "ranks.png"
+    status, out, err = noisyselect_command("bench", *runs, "--plot", picture)
+    assert (status, err) == (0, "")
+    assert re.search(r"mean rank over 3 runs, 1 is best +F1 +AUROC\n", out)
+    assert re.search(r"gmm +1\.\d\d +1\.\d\d\n", out)
+    assert re.search(r"critical difference \(5 %\) +1\.91 +1\.91\n", out)
+    assert "Not ranked, for want of a value in some run: vrlv, enn." in out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("selectors", "with_truth", "message"),
+    [
+        ("gmm,enn", False, "two runs with true labels and two selectors are needed, got 1 and 2"),
+        ("gmm", True, "two runs with true labels and two selectors are needed, got 2 and 1"),
+        ("gmm,enn", True, "no two selectors have a value in every run"),
+    ],
+)
+def test_bench_refuses_to_draw_what_cannot_be_ranked(
+    noisyselect_command, tmp_path, selectors, with_truth, message
+):
+    runs = [make_another(tmp_path / "one", 1)]
+    runs.append(make_another(tmp_path / "two", 2, **({} if with_truth else {"true_labels": None})))
+    picture = tmp_path / "ranks.png"
+    status, _, err = noisyselect_command(
+        "bench", *runs, "--selectors", selectors, "--plot", picture
+    )
+    assert status == 1
+    assert message in err
+    assert not picture.exists()
+
+
+def test_bench_without_truth_shows_agreement_and_no_measures_of_truth(
+    noisyselect_command, tmp_path
+):
+    run = make_another(tmp_path / "run", 0, true_labels=None)
+    status, out, _ = noisyselect_command(
+        "bench", run, "--selectors", "gmm,loss-variation,prediction-stability", "--epochs", "all"
+    )
     assert status == 0
     assert "true labels not known" in out
     assert "precision" not in out
-    assert re.search(r"gmm +0 +2 +67% +50.0% to 50.0%", out)
+    assert re.search(r"gmm +\d+\.\d% +0\.\d\d +0\.\d\d +\d\.\d +0\.\d\d\n", out)
+    assert re.search(r"agreement beyond chance \(kappa\) +1 +2\n", out)
+    assert re.search(r" 3 prediction-stability +-?\d\.\d\d +-?\d\.\d\d\n", out)
 
 
 def test_select_writes_the_selection_as_a_table(noisyselect_command, run_path, tmp_path):
@@ -141,21 +223,6 @@ def test_info_tells_how_much_of_a_damaged_run_can_be_read(noisyselect_command, t
     assert "3, readable up to the first damaged one: 1" in out
 
 
-def test_import_makes_a_run_directory(noisyselect_command, tmp_path):
-    np.savez(
-        tmp_path / "log.npz",
-        loss=np.ones((2, 1, 3)),
-        pred=np.zeros((2, 1, 3), dtype=int),
-        conf=np.ones((2, 1, 3)),
-        lr=np.ones(2),
-        label=np.array([0, 1, 1]),
-    )
-    status, out, _ = noisyselect_command("import", tmp_path / "log.npz", "--out", tmp_path / "run")
-    assert status == 0
-    assert "imported_from=log.npz" in out
-    assert open_run(tmp_path / "run").n_epochs == 2
-
-
 @pytest.mark.parametrize("command", ["bench", "select"])
 def test_help_names_every_selector(noisyselect_command, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "200")
@@ -169,12 +236,16 @@ def test_help_names_every_selector(noisyselect_command, monkeypatch, command):
         (["info", "nowhere"], "nowhere: is not a run directory"),
         (["bench", "RUN", "--selectors", "gmx"], "one of gmm, loss-variation"),
         (["bench", "RUN", "--epochs", "99"], "`epochs` must be closed epochs"),
-        (["bench", "RUN", "--epochs", "last"], "--epochs must be numbers such as 19,29"),
+        (["bench", "RUN", "--epochs", "last"], "--epochs must be all, or numbers such as 19,29"),
         (["bench", "RUN", "--network", "c"], "`network` must be one of a, b"),
+        (["bench", "RUN", "RUN"], "Each run must be given once"),
+        (["bench", "RUN", "--jobs", "0"], "`jobs` must be at least 1, got 0"),
         (["select", "RUN", "--until", "0", "--out", "x.csv"], "no closed epoch before 0"),
         (["select", "RUN", "--until", "3", "--out", "x.csv"], "VRLVSelector needs 6 epochs"),
         (["import", "nothing.npz", "--out", "x"], "No such file or directory: 'nothing.npz'"),
-        (["import", __file__, "--out", "x"], "is not an npz file"),
+        (["import", __file__, "--out", "x"], "A training log is AUM's full_aum_records.csv"),
+        (["select", "RUN", "--out", "x.txt"], "named .csv or .parquet, got x.txt"),
+        (["export", "RUN", "--out", "x.txt"], "named .csv or .parquet, got x.txt"),
     ],
 )
 def test_what_goes_wrong_is_one_line_and_exit_status_1(
@@ -228,5 +299,5 @@ def test_the_cifar_log_goes_from_npz_to_a_table(tmp_path):
         )
         assert done.stderr == ""
     assert "50,000 samples, 19.8% of the given labels are wrong" in done.stdout
-    kept = re.search(r"gmm +29 +47,500 +95% +80\.7%", done.stdout)
+    kept = re.search(r"gmm +95\.0% +80\.7%", done.stdout)
     assert kept is not None, done.stdout

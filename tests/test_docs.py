@@ -8,10 +8,11 @@ import pytest
 import noisyselect
 
 ROOT = Path(__file__).parents[1]
-# The blocks of log-format.md need a run directory: tests/store/test_store.py runs them.
+# The blocks of these need files: tests/store/test_store.py and test_other_tools.py run them.
+NEED_FILES = ("log-format.md", "other-tools.md")
 PAGES = [
     ROOT / "README.md",
-    *(page for page in sorted((ROOT / "docs").glob("*.md")) if page.name != "log-format.md"),
+    *(page for page in sorted((ROOT / "docs").glob("*.md")) if page.name not in NEED_FILES),
 ]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 

@@ -1,4 +1,6 @@
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -130,6 +132,23 @@ def test_neighbours_are_searched_for_once_in_a_log_and_its_views(monkeypatch):
     assert log.until(3).nearest(5) is found
     with pytest.raises(TypeError):
         log.take([0, 1, 2]).nearest(5)
+
+
+def test_threads_that_ask_at_once_search_once(monkeypatch):
+    calls = []
+
+    def search(features, k, metric):
+        calls.append(k)
+        time.sleep(0.05)
+        return np.zeros((40, k), dtype=int)
+
+    log, _ = synthetic_log(n_samples=40)
+    log = TrainingLog(labels=log.labels, features=log.features)
+    monkeypatch.setattr("noisyselect.log.nearest_neighbours", search)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(log.nearest, [5] * 4))
+    assert calls == [5]
+    assert all(one is found[0] for one in found)
 
 
 def test_neighbours_come_from_the_columns_or_else_from_the_features():

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import math
+import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import tracemalloc
+import warnings
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from importlib import import_module
-from typing import Any
+from itertools import product
+from statistics import fmean
+from typing import Literal, NamedTuple
 
+from noisyselect.arrays import BoolArray
+from noisyselect.bench.ranks import MeanRanks, mean_ranks
+from noisyselect.bench.result import Agreement, Bench, BenchedRun, BenchRow
 from noisyselect.errors import MissingEvidenceError
 from noisyselect.log import TrainingLog
-from noisyselect.metrics import kept_shares, selection_quality
-from noisyselect.selection import Selection
+from noisyselect.metrics import class_balance, jaccard, kappa_matrix, selection_quality
+from noisyselect.noise import noise_rate
 from noisyselect.selector import Selector
 from noisyselect.store import Run
 
@@ -24,102 +35,16 @@ _CLASSES = {
     "enn": "ENNCleaner",
     "confident-margin": "ConfidentMarginSelector",
 }
-
-_NAN = float("nan")
-
-
-@dataclass(frozen=True)
-class BenchRow:
-    """One selector on one log.
-
-    Attributes
-    ----------
-    run : str
-        Path of the run directory.
-    selector : str
-        Name that the selector was given.
-    network : str
-        Network whose labels are selected.
-    epoch : int
-        Last epoch that the selector could see.
-    n_samples : int
-    n_kept : int
-        0 if the selector gave no answer.
-    precision, recall, f1, auroc : float in [0, 1]
-        As in `SelectionQuality`; NaN where undefined, without truth, or without an answer.
-    smallest_class, largest_class : float in [0, 1]
-        Share of the kept samples; NaN if nothing is kept.
-    seconds : float
-        Wall time of the selection alone.
-    problem : str
-        Why the selector gave no answer; empty where it did.
-    """
-
-    run: str
-    selector: str
-    network: str
-    epoch: int
-    n_samples: int
-    n_kept: int = 0
-    precision: float = _NAN
-    recall: float = _NAN
-    f1: float = _NAN
-    auroc: float = _NAN
-    smallest_class: float = _NAN
-    largest_class: float = _NAN
-    seconds: float = _NAN
-    problem: str = ""
+# What runs are ranked by: the set that is kept, and the order that the score gives.
+_RANKED = ("f1", "auroc")
 
 
-def run_bench(
-    runs: Iterable[Run],
-    selectors: Mapping[str, Selector],
-    epochs: Sequence[int] | None = None,
-    network: str | None = None,
-) -> list[BenchRow]:
-    """Apply every selector to every run.
+class _Plan(NamedTuple):
+    """What is to be benched of one run."""
 
-    A selector sees the epochs up to and including each of `epochs`, and the log of the next network
-    as its peer where the run has several. Features and neighbours have no epochs: at an earlier
-    epoch, selectors see the latest ones all the same.
-
-    Parameters
-    ----------
-    runs : iterable of Run
-        With truth known, the rows have precision, recall, F1 and AUROC.
-    selectors : mapping of str to Selector
-        By the name that the rows are to have; `named_selectors` makes one.
-    epochs : sequence of int, optional
-        Numbers of closed epochs. By default the last of each run.
-    network : str, optional
-        By default the first of each run.
-
-    Returns
-    -------
-    list of BenchRow
-        By run, then epoch, then selector. A selector that lacks evidence has a row with the
-        reason.
-
-    Raises
-    ------
-    DamagedRunError
-        If a run is damaged.
-    ValueError
-        If a run has no such epoch or network.
-    """
-    rows: list[BenchRow] = []
-    for run in runs:
-        name = run.networks[0] if network is None else network
-        chosen = _check_epochs(run, epochs)
-        log, peer = run.logs(name, until=max(chosen) + 1)
-        for epoch in chosen:
-            then = log.until(epoch + 1)
-            peer_then = None if peer is None else peer.until(epoch + 1)
-            rows += [
-                _row(run, label, selector, name, then, peer_then)
-                for label, selector in selectors.items()
-            ]
-    return rows
+    run: Run
+    networks: tuple[str, ...]
+    epochs: tuple[int, ...]
 
 
 def named_selectors(names: Iterable[str] | None = None) -> dict[str, Selector]:
@@ -146,43 +71,253 @@ def named_selectors(names: Iterable[str] | None = None) -> dict[str, Selector]:
     return {name: getattr(public, _CLASSES[name])() for name in wanted}
 
 
-def _check_epochs(run: Run, epochs: Sequence[int] | None) -> Sequence[int]:
+def run_bench(
+    runs: Iterable[Run],
+    selectors: Mapping[str, Selector],
+    epochs: Sequence[int] | Literal["all"] | None = None,
+    network: str | None = None,
+    jobs: int | None = None,
+    on_row: Callable[[int, int], None] | None = None,
+) -> Bench:
+    """Apply every selector to every run.
+
+    A selector sees the epochs up to and including each of `epochs`, and the log of the next network
+    as its peer where the run has several. Features and neighbours have no epochs: at an earlier
+    epoch, selectors see the latest ones all the same. Neighbours are searched for once per network,
+    before any clock runs, for the `n_neighbors` of each selector that has such an option.
+
+    Parameters
+    ----------
+    runs : iterable of Run
+        All different. With truth known, the rows have precision, recall and so on.
+    selectors : mapping of str to Selector
+        By the name that the rows are to have; `named_selectors` makes one.
+    epochs : sequence of int, or "all", optional
+        Numbers of closed epochs. By default the last of each run.
+    network : str, optional
+        One, or ``"all"`` of each run. By default the first of each.
+    jobs : int >= 1, optional
+        Selections made at once, in threads that share one log. By default as many as there are
+        processors.
+    on_row : callable, optional
+        Called after each row with the numbers of rows done and of rows in all.
+
+    Returns
+    -------
+    Bench
+        A selector that lacks evidence has a row with the reason. Mean ranks, where two runs or more
+        have a truth, are of the last epoch and of the mean over networks.
+
+    Raises
+    ------
+    DamagedRunError
+        If a run is damaged.
+    ValueError
+        If a run has no such epoch or network, or is given twice.
+    """
+    n_jobs = (os.cpu_count() or 1) if jobs is None else jobs
+    if n_jobs < 1:
+        raise ValueError(f"`jobs` must be at least 1, got {jobs!r}.")
+    # What can be refused is refused before the work begins.
+    plans = [_plan(run, epochs, network) for run in runs]
+    _refuse_doubles(plans)
+    n_rows = sum(len(plan.networks) * len(plan.epochs) for plan in plans) * len(selectors)
+    benched: list[BenchedRun] = []
+    rows: list[BenchRow] = []
+    agreement: list[Agreement] = []
+    for plan in plans:
+        logs = _read(plan)
+        seconds = _search([logs[name] for name in plan.networks], selectors.values())
+        benched.append(_facts(plan, seconds))
+        peaks = _peaks(plan, logs, selectors)
+        before: dict[str, BoolArray] = {}
+        with closing(_answers(plan, logs, selectors, n_jobs)) as answers:
+            for place in product(plan.networks, plan.epochs):
+                kept: dict[str, BoolArray] = {}
+                for name in selectors:
+                    row, clean = next(answers)
+                    if clean is not None:
+                        kept[name] = clean
+                    if name in kept and name in before:
+                        row = replace(row, stability=jaccard(before[name], kept[name]))
+                    if place == (plan.networks[0], plan.epochs[-1]):
+                        row = replace(row, peak_megabytes=peaks[name])
+                    rows.append(row)
+                    if on_row is not None:
+                        on_row(len(rows), n_rows)
+                kappa = kappa_matrix(list(kept.values()))
+                agreement.append(Agreement(str(plan.run.path), *place, tuple(kept), kappa))
+                # Epochs ascend: the last one of a network leaves nothing to the next network.
+                before = kept if place[1] + 1 in plan.epochs else {}
+    return Bench(
+        selectors={name: repr(selector) for name, selector in selectors.items()},
+        runs=tuple(benched),
+        rows=tuple(rows),
+        agreement=tuple(agreement),
+        ranks=_ranks(benched, rows),
+    )
+
+
+def _plan(run: Run, epochs: Sequence[int] | Literal["all"] | None, network: str | None) -> _Plan:
     if run.n_epochs == 0:
         raise MissingEvidenceError(f"{run.path} has no closed epoch.")
-    chosen = [run.n_epochs - 1] if epochs is None else epochs
+    if epochs is None:
+        chosen: Sequence[int] = [run.n_epochs - 1]
+    else:
+        chosen = range(run.n_epochs) if epochs == "all" else epochs
     unknown = [epoch for epoch in chosen if not 0 <= epoch < run.n_epochs]
     if unknown or not chosen:
         raise ValueError(
             f"`epochs` must be closed epochs of {run.path}, 0 to {run.n_epochs - 1}, "
             f"got {', '.join(map(str, unknown)) or 'none'}."
         )
-    return chosen
+    networks = run.networks if network == "all" else (network or run.networks[0],)
+    if networks[0] not in run.networks:
+        raise ValueError(
+            f"`network` must be one of {', '.join(run.networks)}, or 'all', got {network!r}."
+        )
+    return _Plan(run, networks, tuple(sorted(set(chosen))))
 
 
-def _row(
+def _refuse_doubles(plans: Sequence[_Plan]) -> None:
+    places = [plan.run.path.resolve() for plan in plans]
+    twice = [plan for plan, place in zip(plans, places, strict=True) if places.count(place) > 1]
+    if twice:
+        raise ValueError(f"Each run must be given once, got {twice[0].run.path} more often.")
+
+
+def _read(plan: _Plan) -> dict[str, TrainingLog]:
+    """Return the logs of the networks and of their peers, each read once."""
+    peers = (_peer(plan.run, name) for name in plan.networks)
+    names = dict.fromkeys((*plan.networks, *peers))
+    return {name: plan.run.log(name, until=plan.epochs[-1] + 1) for name in names}
+
+
+def _peer(run: Run, network: str) -> str:
+    """Return the next network, as `Run.logs` does; the same one where there is no other."""
+    return run.networks[(run.networks.index(network) + 1) % len(run.networks)]
+
+
+def _search(logs: Iterable[TrainingLog], selectors: Iterable[Selector]) -> float:
+    """Find the neighbours that selectors will ask their logs for, and return how long it took."""
+    wanted = {selector.n_neighbors for selector in selectors if hasattr(selector, "n_neighbors")}
+    start = time.perf_counter()
+    searched = [
+        log.nearest(k)
+        for log in logs
+        for k in sorted(wanted)
+        if log.neighbours is None and log.features is not None
+    ]
+    return time.perf_counter() - start if searched else 0.0
+
+
+def _facts(plan: _Plan, neighbour_seconds: float) -> BenchedRun:
+    run = plan.run
+    return BenchedRun(
+        path=str(run.path),
+        n_samples=run.labels.size,
+        n_classes=run.n_classes,
+        networks=plan.networks,
+        epochs=plan.epochs,
+        noise_rate=math.nan if run.truth is None else noise_rate(run.labels, run.truth),
+        neighbour_seconds=neighbour_seconds,
+    )
+
+
+def _peaks(
+    plan: _Plan, logs: Mapping[str, TrainingLog], selectors: Mapping[str, Selector]
+) -> dict[str, float]:
+    """Return the memory in 10^6 bytes that each selection takes on the last epoch.
+
+    Apart from the rows, as tracing costs time, and alone, as it counts what all threads hold.
+    """
+    log, peer = _pair(plan.run, logs, plan.networks[0], plan.epochs[-1])
+    peaks = {}
+    for name, selector in selectors.items():
+        tracemalloc.start()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the row will warn
+                selector.select(log, peer)
+            peaks[name] = tracemalloc.get_traced_memory()[1] / 1e6
+        except MissingEvidenceError:
+            peaks[name] = math.nan
+        finally:
+            tracemalloc.stop()
+    return peaks
+
+
+def _pair(
+    run: Run, logs: Mapping[str, TrainingLog], network: str, epoch: int
+) -> tuple[TrainingLog, TrainingLog | None]:
+    """Return what a selector sees at the end of an epoch."""
+    log, peer = logs[network].until(epoch + 1), logs[_peer(run, network)].until(epoch + 1)
+    return log, None if len(run.networks) == 1 else peer
+
+
+def _answers(
+    plan: _Plan,
+    logs: Mapping[str, TrainingLog],
+    selectors: Mapping[str, Selector],
+    jobs: int,
+) -> Generator[tuple[BenchRow, BoolArray | None]]:
+    """Yield the row of each network, epoch and selector, and the mask of what was kept, if any."""
+    # A generator, so that what a log has worked out about itself goes when its rows are done.
+    questions = (
+        (plan.run, network, *pair, *item)
+        for network, epoch in product(plan.networks, plan.epochs)
+        for pair in [_pair(plan.run, logs, network, epoch)]
+        for item in selectors.items()
+    )
+    # Threads and not processes: numpy works outside the interpreter's lock, and all read one log.
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        yield from pool.map(lambda question: _answer(*question), questions)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _answer(
     run: Run,
-    label: str,
-    selector: Selector,
     network: str,
     log: TrainingLog,
     peer: TrainingLog | None,
-) -> BenchRow:
-    row = BenchRow(str(run.path), label, network, int(log.epochs[-1]), log.n_samples)
-    start = time.perf_counter()
+    name: str,
+    selector: Selector,
+) -> tuple[BenchRow, BoolArray | None]:
+    row = BenchRow(str(run.path), name, network, int(log.epochs[-1]), log.n_samples)
+    start = time.thread_time()
     try:
         selection = selector.select(log, peer)
     except MissingEvidenceError as error:
-        return replace(row, problem=str(error))
-    seconds = time.perf_counter() - start
-    return replace(row, seconds=seconds, **_quality(run, selection))
-
-
-def _quality(run: Run, selection: Selection) -> dict[str, Any]:
+        return replace(row, problem=str(error)), None
+    seconds = time.thread_time() - start
+    measures = class_balance(selection, run.labels, run.n_classes)._asdict()
     if run.truth is not None:
-        return selection_quality(selection, run.labels, run.truth, run.n_classes)._asdict()
-    shares = kept_shares(selection, run.labels, run.n_classes)
-    return {
-        "n_kept": len(selection),
-        "smallest_class": float(shares.min()),
-        "largest_class": float(shares.max()),
-    }
+        losses = None if log.losses is None else log.losses[-1]
+        measures |= selection_quality(
+            selection, run.labels, run.truth, run.n_classes, losses
+        )._asdict()
+    n_kept = len(selection)
+    estimated = 1 - n_kept / log.n_samples
+    row = replace(row, n_kept=n_kept, estimated_noise_rate=estimated, seconds=seconds)
+    return replace(row, **measures), selection.clean
+
+
+def _ranks(benched: Sequence[BenchedRun], rows: Sequence[BenchRow]) -> tuple[MeanRanks, ...]:
+    """Rank the selectors on the last epoch of each run with truth, in the mean over networks."""
+    known = [run for run in benched if not math.isnan(run.noise_rate)]
+    ranks = []
+    for measure in _RANKED:
+        values: dict[str, list[float]] = {}
+        for run in known:
+            last: dict[str, list[float]] = {}
+            for row in rows:
+                if (row.run, row.epoch) == (run.path, run.epochs[-1]):
+                    last.setdefault(row.selector, []).append(getattr(row, measure))
+            for name, of_networks in last.items():
+                values.setdefault(name, []).append(fmean(of_networks))
+        complete = [name for name, row in values.items() if not math.isnan(sum(row))]
+        if len(known) > 1 and len(complete) > 1:
+            ranks.append(mean_ranks(measure, values))
+    return tuple(ranks)

@@ -11,7 +11,9 @@ from noisyselect import __version__
 from noisyselect.cli.auditing import audit
 from noisyselect.cli.benchmark import bench
 from noisyselect.cli.comparison import compare
-from noisyselect.cli.logs import import_, info, select
+from noisyselect.cli.formats import export, import_, validate
+from noisyselect.cli.logs import info, select
+from noisyselect.cli.reporting import report
 from noisyselect.cli.terminal import complain, plain_warnings
 from noisyselect.cli.training import demo, features, presets, train
 from noisyselect.errors import NoisySelectError
@@ -26,7 +28,11 @@ app = typer.Typer(
 )
 # The help shows them in this order.
 app.command("import")(import_)
-for command in (audit, info, select, bench, train, compare, presets, features, demo):
+_COMMANDS = (
+    *(audit, info, validate, select, export, bench, report),
+    *(train, compare, presets, features, demo),
+)
+for command in _COMMANDS:
     app.command()(command)
 
 

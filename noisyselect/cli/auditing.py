@@ -88,6 +88,7 @@ def audit(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch_room = o.torch_room()
     from noisyselect.bench import named_selectors
+    from noisyselect.report import write_report
     from noisyselect.torch.data import read_labelled_table
 
     console = terminal()
@@ -119,10 +120,13 @@ def audit(
         )
     run = result.write_run(folder / "run", rows.true_labels)
     result.write_csv(folder / "suspicious.csv")
+    with console.status("Writing the report") as status:
+        write_report(run, folder / "report.html", selector=selector, on_step=status.update)
     _print_verdict(console, result, rows.true_labels)
     console.print(
-        f"All {result.suspicious.size:,} in {escape(str(folder))}/suspicious.csv; what the "
-        f"networks showed in {escape(str(run.path))}.",
+        f"All {result.suspicious.size:,} in {escape(str(folder))}/suspicious.csv, a page to look at "
+        f"them in {escape(str(folder))}/report.html, what the networks showed in "
+        f"{escape(str(run.path))}.",
         highlight=False,
         soft_wrap=True,
     )

@@ -1,9 +1,7 @@
-"""The commands on saved logs: import, info, select."""
+"""The commands on saved logs: info, select."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from itertools import groupby
 from pathlib import Path
@@ -16,7 +14,6 @@ from rich.table import Table
 from noisyselect.cli.terminal import terminal
 
 if TYPE_CHECKING:
-    from noisyselect.selection import Selection
     from noisyselect.store import Run
 
 # Spelt out, as the help must not import the selectors.
@@ -30,70 +27,58 @@ Network = Annotated[
 ]
 
 
-def import_(
-    log: Annotated[Path, typer.Argument(metavar="LOG.npz", help="A saved training log.")],
-    out: Annotated[Path, typer.Option(metavar="RUN", help="New run directory.")],
-) -> None:
-    """Bring a training log saved as npz into a run directory."""
-    from noisyselect.store import import_npz
-
-    console = terminal()
-    with console.status(f"Reading {escape(str(log))}"):
-        run = import_npz(log, out)
-    console.print(_describe(run))
-
-
 def info(path: RunPath) -> None:
     """Show what is in a run directory."""
     from noisyselect.store import open_run
 
-    terminal().print(_describe(open_run(path)))
+    terminal().print(describe(open_run(path)))
 
 
 def select(
     path: RunPath,
-    out: Annotated[Path, typer.Option(metavar="CSV", help="Table of id, clean, score, reason.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE", help="Table of id, clean, score, reason, named .csv or .parquet."
+        ),
+    ],
     selector: Annotated[str, typer.Option(help=f"One of {SELECTORS}.")] = "vrlv",
     network: Network = None,
     until: Annotated[
         int | None,
         typer.Option(metavar="E", help="Use the epochs before E.", show_default="all"),
     ] = None,
+    cleanlab: Annotated[
+        bool,
+        typer.Option(
+            "--cleanlab",
+            help="Write the columns of cleanlab's label issues instead: id, is_label_issue, "
+            "label_quality, given_label, predicted_label.",
+        ),
+    ] = False,
 ) -> None:
     """Decide which labels of a run to trust, and write the decision as a table."""
     from noisyselect.bench import named_selectors
-    from noisyselect.store import open_run
+    from noisyselect.store import export_label_issues, export_selection, open_run
+    from noisyselect.store.export import check_table_name
 
+    check_table_name(out)
     console = terminal()
     run = open_run(path)
     rule = named_selectors([selector])[selector]
     with console.status(f"Selecting with {selector}"):
-        selection = rule.select(*run.logs(network, until))
-    _write_csv(out, selection)
+        log, peer = run.logs(network, until, last=rule.history)
+        selection = rule.select(log, peer)
+    if cleanlab:
+        export_label_issues(selection, log, out)
+    else:
+        export_selection(selection, out)
     share = len(selection) / selection.clean.size
     console.print(
         f"{selector} trusts [bold]{len(selection):,}[/] of {selection.clean.size:,} labels "
         f"({share:.1%}). Written to {escape(str(out))}.",
         highlight=False,
     )
-
-
-def _write_csv(out: Path, selection: Selection) -> None:
-    import numpy as np
-
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["id", "clean", "score", "reason"])
-    table.writerows(
-        zip(
-            selection.ids.tolist(),
-            np.where(selection.clean, "true", "false").tolist(),
-            selection.score.tolist(),
-            selection.reason.tolist(),
-            strict=True,
-        )
-    )
-    write_text(out, text.getvalue())
 
 
 def write_text(out: Path, text: str) -> None:
@@ -117,7 +102,8 @@ def file_kind(path: str) -> str:
     return path.split("/", maxsplit=1)[0].removesuffix(".parquet")
 
 
-def _describe(run: Run) -> Table:
+def describe(run: Run) -> Table:
+    """Return what is in a run as a table."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold")
     table.add_column()

@@ -11,10 +11,10 @@ import math
 import os
 import re
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -79,13 +79,24 @@ def write_file(root: Path, name: str, data: bytes, *, shared: bool = False) -> E
     OSError
         If the disk is full or fails; then an earlier file of this name stands unharmed.
     """
+    with written_whole(root, name, shared=shared) as file:
+        file.write(data)
+    return Entry(path=name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+@contextmanager
+def written_whole(root: Path, name: str, *, shared: bool = False) -> Iterator[BinaryIO]:
+    """Yield a file to write to, which is in its place when the block ends; as `write_file` does.
+
+    For what is too large to be held in memory. If the block raises, nothing is written.
+    """
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = f".{os.getpid()}-{threading.get_ident()}" if shared else ""
     beside = path.with_name(f".{path.name}{writer}.tmp")
     try:
         with beside.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
@@ -94,7 +105,6 @@ def write_file(root: Path, name: str, data: bytes, *, shared: bool = False) -> E
         with suppress(OSError):
             beside.unlink(missing_ok=True)
         raise
-    return Entry(path=name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
 def _flush_folders(root: Path, folder: Path) -> None:
@@ -137,20 +147,21 @@ def seal(content: Mapping[str, Any], indent: int | None = None) -> bytes:
     TypeError
         If `content` holds what JSON cannot.
     """
-    text = json.dumps(_plain(content), indent=indent, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(plain(content), indent=indent, ensure_ascii=False, allow_nan=False)
     body = text.removesuffix("}").rstrip().encode()
     comma, end = (", ", "}") if indent is None else (",\n" + " " * indent, "\n}")
     checksum = hashlib.sha256(body).hexdigest()
     return body + f'{comma}"checksum": "{checksum}"{end}\n'.encode()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return `value` as JSON can hold it: arrays as lists, NaN and infinity as None."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value
@@ -202,6 +213,23 @@ def _arrow(values: Any) -> Any:
     return pa.array(values) if isinstance(values, np.ndarray) else values
 
 
+def read_listed(root: Path, entry: Entry) -> bytes:
+    """Return the bytes of a file, once they are found to be the right ones.
+
+    Raises
+    ------
+    DamagedRunError
+        If the file is missing, truncated or altered.
+    """
+    path = root / entry.path
+    data = read_file(path)
+    if len(data) != entry.size:
+        raise DamagedRunError(f"{path}: has {len(data)} bytes instead of {entry.size}.")
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
+        raise DamagedRunError(f"{path}: does not match its checksum: it was altered.")
+    return data
+
+
 def read_table(root: Path, entry: Entry, needed: Sequence[str]) -> Any:
     """Return the pyarrow table of a Parquet file, once its bytes are found to be the right ones.
 
@@ -211,11 +239,7 @@ def read_table(root: Path, entry: Entry, needed: Sequence[str]) -> Any:
         If the file is missing, truncated, altered, no Parquet, or lacks a `needed` column.
     """
     path = root / entry.path
-    data = read_file(path)
-    if len(data) != entry.size:
-        raise DamagedRunError(f"{path}: has {len(data)} bytes instead of {entry.size}.")
-    if hashlib.sha256(data).hexdigest() != entry.sha256:
-        raise DamagedRunError(f"{path}: does not match its checksum: it was altered.")
+    data = read_listed(root, entry)
     try:
         table = pq.ParquetFile(pa.BufferReader(data)).read()
     except (pa.ArrowException, OSError) as error:

@@ -1,4 +1,4 @@
-"""What the files of a run directory say: its header, samples, epoch lines and columns.
+"""What the JSON files of a run directory say, its header and epoch lines, and where files lie.
 
 The format is specified in ``docs/log-format.md``; `noisyselect.store` writes and opens it.
 """
@@ -12,13 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from noisyselect.arrays import AnyArray, IntArray, check_classes, sample_ids
 from noisyselect.errors import DamagedRunError
-from noisyselect.store.files import Entry, read_file, read_table, seal, unseal
+from noisyselect.store.files import Entry, read_file, seal, unseal
 
 _FORMAT = "noisyselect-run"
 _VERSION = 1
@@ -28,7 +24,8 @@ MEANINGS = {
     "id": "sample id, unique; the key that joins all files",
     "label": "given label, possibly wrong; class index",
     "true_label": "true label; class index",
-    "loss": "cross-entropy of the given label, in nats; NaN where none was recorded",
+    "loss": "cross-entropy of the given label, in nats, or its lower bound where `settings` in "
+    "run.json have `loss`; NaN where none was recorded",
     "prediction": "predicted class; class index, -1 where none was recorded",
     "confidence": "probability of the predicted class, in [0, 1]; NaN where none was recorded",
     "feature": "representation of the sample; no unit",
@@ -84,6 +81,8 @@ def read_header(root: Path) -> Header:
         files = [Entry.from_json(item) for item in content["files"]]
         if names is not None and len(names) != n_classes:
             raise ValueError(f"names {len(names)} of {n_classes} classes")
+        if "samples.parquet" not in [entry.path for entry in files]:
+            raise ValueError("does not list samples.parquet")
         return Header(
             n_classes=n_classes,
             class_names=None if names is None else tuple(str(name) for name in names),
@@ -135,6 +134,12 @@ class Line(NamedTuple):
     text: dict[str, Any]
     files: list[Entry]
 
+    def of_network(self, network: str) -> list[Entry]:
+        """Return the files of one network."""
+        return [
+            entry for entry in self.files if entry.path.startswith(f"dynamics/network={network}/")
+        ]
+
 
 class Lines(NamedTuple):
     """The terminated lines of ``epochs.jsonl``, parsed up to the first damaged one."""
@@ -175,182 +180,67 @@ def read_lines(root: Path) -> Lines:
         If the file is missing.
     """
     where = root / "epochs.jsonl"
-    # Whatever follows the last newline was being written when the writer was killed.
-    raw = [line + b"\n" for line in read_file(where).split(b"\n")[:-1]]
+    raw = closed_lines(root)
     good: list[Line] = []
     for epoch, line in enumerate(raw):
         try:
-            good.append(parse_line(epoch, line))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            reason = f"lacks {error}" if isinstance(error, KeyError) else error
-            damage = DamagedRunError(
-                f"{where}: line {epoch + 1} {reason}. {readable_before(epoch)}"
-            )
+            parsed = parse_line(line)
+            check_number(parsed, epoch)
+            good.append(parsed)
+        except ValueError as error:
+            damage = DamagedRunError(f"{where}: line {epoch + 1} {error}. {readable_before(epoch)}")
             return Lines(raw, good, damage)
     return Lines(raw, good, None)
 
 
-def parse_line(epoch: int, line: bytes) -> Line:
-    """Return what the line of this epoch says.
+def closed_lines(root: Path) -> list[bytes]:
+    """Return the lines of ``epochs.jsonl`` that are ended, each with its newline.
 
     Raises
     ------
-    KeyError, TypeError, ValueError, AttributeError
-        If it is damaged or the line of another epoch.
+    DamagedRunError
+        If the file is missing.
+    """
+    # Whatever follows the last newline was being written when the writer was killed.
+    return [line + b"\n" for line in read_file(root / "epochs.jsonl").split(b"\n")[:-1]]
+
+
+def parse_line(line: bytes) -> Line:
+    """Return what a line says.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged.
     """
     text = unseal(line)
-    if text["epoch"] != epoch:
-        raise ValueError(f"is of epoch {text['epoch']!r} instead of {epoch}: lines are missing")
-    text["lr"] = None if text["lr"] is None else float(text["lr"])
-    text["phase"] = str(text["phase"])
-    text["metrics"] = dict(text["metrics"])
-    return Line(text, [Entry.from_json(item) for item in text.pop("files")])
+    try:
+        number = text["epoch"]
+        text["lr"] = None if text["lr"] is None else float(text["lr"])
+        text["phase"] = str(text["phase"])
+        text["metrics"] = dict(text["metrics"])
+        files = [Entry.from_json(item) for item in text.pop("files")]
+    except KeyError as error:
+        raise ValueError(f"lacks {error}") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"makes no sense: {error}") from None
+    if type(number) is not int:
+        raise ValueError(f"has the epoch {number!r}, which is no number")
+    return Line(text, files)
+
+
+def check_number(line: Line, epoch: int) -> None:
+    """Raise ValueError unless this is the line of `epoch`."""
+    number = line.text["epoch"]
+    if number != epoch:
+        raise ValueError(f"is of epoch {number} instead of {epoch}: lines are missing")
 
 
 def readable_before(epoch: int) -> str:
     """Return the way out of a damaged epoch, as a sentence."""
     if epoch == 0:
         return "It is the first epoch: nothing before it can be read."
-    return f"The epochs before it can be read: log(until={epoch}), --until {epoch}."
-
-
-class Samples(NamedTuple):
-    """The ids and given labels of ``samples.parquet``, in its order."""
-
-    ids: AnyArray
-    labels: IntArray
-    keys: Any  # the ids as a pyarrow array
-
-
-def read_samples(root: Path, header: Header) -> Samples:
-    """Return the ids and labels of the run.
-
-    Raises
-    ------
-    DamagedRunError
-        If the file is missing, damaged or makes no sense.
-    """
-    where = root / "samples.parquet"
-    table = read_table(root, _entry(root, header, "samples.parquet"), ["id", "label"])
-    keys = table["id"].combine_chunks()
-    if keys.null_count or not _is_key(keys.type):
-        raise DamagedRunError(f"{where}: `id` must hold integers or strings without null.")
-    try:
-        ids = keys.to_numpy(zero_copy_only=False)
-        ids = sample_ids(ids.astype(np.str_) if ids.dtype == object else ids, len(ids))
-    except ValueError as error:
-        raise DamagedRunError(f"{where}: {error}") from None
-    labels = checked_classes(
-        where, "label", number_column(where, table, "label", -1), header.n_classes, 0
-    )
-    if not labels.size:
-        raise DamagedRunError(f"{where}: has no samples.")
-    return Samples(ids, labels, keys)
-
-
-def _is_key(kind: Any) -> bool:
-    checks = (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string)
-    return any(check(kind) for check in checks)
-
-
-def _entry(root: Path, header: Header, name: str) -> Entry:
-    if name not in header.files:
-        raise DamagedRunError(f"{root / 'run.json'}: does not list {name}.")
-    return header.files[name]
-
-
-def number_column(where: Path, table: Any, column: str, missing: float) -> AnyArray:
-    """Return a column of floats, where `missing` is NaN, or of integers; null becomes `missing`.
-
-    Raises
-    ------
-    DamagedRunError
-        If it holds something else.
-    """
-    values = table[column].combine_chunks()
-    real = bool(np.isnan(missing))
-    if not (pa.types.is_floating if real else pa.types.is_integer)(values.type):
-        kind = "floats" if real else "integers"
-        raise DamagedRunError(f"{where}: `{column}` must hold {kind}, got {values.type}.")
-    if not real:
-        # Unsigned integers could not hold -1; those beyond int64 are no classes either way.
-        values = values.cast(pa.int64(), safe=False).fill_null(int(missing))
-    array: AnyArray = values.to_numpy(zero_copy_only=False)
-    return array
-
-
-def in_sample_order(samples: Samples, rows: IntArray, values: AnyArray, missing: float) -> AnyArray:
-    """Return one value per sample, `values` at their `rows` and `missing` elsewhere."""
-    spread = np.full(samples.ids.size, missing, dtype=values.dtype)
-    spread[rows] = values
-    return spread
-
-
-def list_column(where: Path, table: Any, column: str) -> tuple[Any, int]:
-    """Return the entries of a column of lists in one row, and the length of each list.
-
-    Raises
-    ------
-    DamagedRunError
-        If it holds no lists, or lists of several lengths.
-    """
-    lists = table[column].combine_chunks()
-    if not (pa.types.is_fixed_size_list(lists.type) or pa.types.is_list(lists.type)):
-        raise DamagedRunError(f"{where}: `{column}` must hold lists, got {lists.type}.")
-    lengths = pc.list_value_length(lists).unique().to_pylist()
-    if len(lengths) != 1 or not lengths[0]:
-        raise DamagedRunError(f"{where}: `{column}` must hold lists of one length, without null.")
-    return lists.flatten(), lengths[0]
-
-
-def checked_classes(
-    where: Path, column: str, values: AnyArray, n_classes: int, lowest: int
-) -> npt.NDArray[np.int64]:
-    """Return `values`, all of which lie in [`lowest`, `n_classes`).
-
-    Raises
-    ------
-    DamagedRunError
-        If one does not.
-    """
-    try:
-        check_classes(column, values, n_classes, lowest)
-    except ValueError as error:
-        raise DamagedRunError(f"{where}: {error}") from None
-    return values
-
-
-def sample_rows(
-    samples: Samples, where: Path, table: Any, complete: bool = False
-) -> npt.NDArray[np.intp]:
-    """Return the row in ``samples.parquet`` of each row of `table`.
-
-    Raises
-    ------
-    DamagedRunError
-        If an id is unknown or occurs twice or, with `complete`, a sample is absent.
-    """
-    keys = table["id"].combine_chunks()
-    if complete and len(keys) < samples.ids.size:
-        lacking = samples.ids.size - len(keys)
-        raise DamagedRunError(f"{where}: lacks {lacking} of {samples.ids.size} samples.")
-    if keys.equals(samples.keys):  # the common case, without the hash table
-        return np.arange(samples.ids.size)
-    try:
-        found = pc.index_in(keys.cast(samples.keys.type), value_set=samples.keys)
-    except pa.ArrowException:
-        raise DamagedRunError(
-            f"{where}: `id` must hold {samples.keys.type} as in samples.parquet, got {keys.type}."
-        ) from None
-    if found.null_count:
-        unknown = keys.filter(found.is_null()).to_pylist()
-        raise DamagedRunError(
-            f"{where}: {len(unknown)} ids are not in samples.parquet, the first {unknown[0]!r}."
-        )
-    rows: npt.NDArray[np.intp] = found.to_numpy().astype(np.intp)
-    if np.unique(rows).size < rows.size:
-        raise DamagedRunError(f"{where}: holds an id more than once.")
-    return rows
+    return f"The epochs before {epoch} can be read: log(until={epoch}), --until {epoch}."
 
 
 def features_path(network: str) -> str:

@@ -14,6 +14,7 @@ from noisyselect.arrays import (
     AnyArray,
     check_shape,
 )
+from noisyselect.store.foreign import new_run
 from noisyselect.store.run import Run, open_run
 from noisyselect.store.writer import RunWriter
 
@@ -53,29 +54,30 @@ def import_npz(source: str | os.PathLike[str], out: str | os.PathLike[str]) -> R
         int(arrays[name].max()) for name in ("label", "true", "pred") if name in arrays
     )
     _check_npz(arrays, n_classes)
-    writer = RunWriter.create(
-        out,
-        arrays["label"],
-        n_classes=n_classes,
-        true_labels=arrays.get("true"),
-        networks=networks,
-        settings={"imported_from": Path(source).name},
-    )
-    for epoch in range(n_epochs):
-        dynamics = {
-            network: {
-                column: arrays[name][epoch, i]
-                for name, column in _DYNAMICS.items()
-                if name in arrays
+    with new_run(Path(out)) as path:
+        writer = RunWriter.create(
+            path,
+            arrays["label"],
+            n_classes=n_classes,
+            true_labels=arrays.get("true"),
+            networks=networks,
+            settings={"imported_from": Path(source).name, "imported_as": "an npz of arrays"},
+        )
+        for epoch in range(n_epochs):
+            dynamics = {
+                network: {
+                    column: arrays[name][epoch, i]
+                    for name, column in _DYNAMICS.items()
+                    if name in arrays
+                }
+                for i, network in enumerate(networks)
             }
-            for i, network in enumerate(networks)
-        }
-        writer.write_epoch(dynamics, lr=float(arrays["lr"][epoch]) if "lr" in arrays else None)
-    for i, network in enumerate(networks):
-        if f"feat{i}" in arrays:
-            writer.write_features(network, arrays[f"feat{i}"])
-        if f"prob{i}" in arrays:
-            writer.write_probabilities(network, n_epochs - 1, arrays[f"prob{i}"])
+            writer.write_epoch(dynamics, lr=float(arrays["lr"][epoch]) if "lr" in arrays else None)
+        for i, network in enumerate(networks):
+            if f"feat{i}" in arrays:
+                writer.write_features(network, arrays[f"feat{i}"])
+            if f"prob{i}" in arrays:
+                writer.write_probabilities(network, n_epochs - 1, arrays[f"prob{i}"])
     return open_run(out)
 
 
@@ -84,14 +86,23 @@ _DYNAMICS = {"loss": "losses", "pred": "predictions", "conf": "confidences"}
 _NPZ_KINDS = {"loss": "f", "pred": "iu", "conf": "f", "lr": "f", "label": "iu", "true": "iu"}
 
 
+# What numpy and zipfile raise where a file is damaged.
+_UNREADABLE = (
+    *(ValueError, EOFError, AttributeError, TypeError, OSError, NotImplementedError, RuntimeError),
+    *(BadZipFile, zlib.error),
+)
+
+
 def _read_npz(source: Path) -> dict[str, AnyArray]:
-    try:
-        with source.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, AttributeError, TypeError, BadZipFile, zlib.error):
-        raise ValueError(
-            f"{source}: is not an npz file of plain arrays, or is damaged. Nothing is unpickled."
-        ) from None
+    with source.open("rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+        except _UNREADABLE:
+            raise ValueError(
+                f"{source}: is not an npz file of plain arrays, or is damaged. Nothing is "
+                "unpickled."
+            ) from None
     absent = [name for name in ("loss", "label") if name not in arrays]
     if absent:
         raise ValueError(

@@ -26,6 +26,7 @@ from noisyselect.arrays import (
     sample_ids,
 )
 from noisyselect.log import TrainingLog
+from noisyselect.store.columns import read_samples
 from noisyselect.store.files import Entry, seal, to_parquet, write_file
 from noisyselect.store.layout import (
     DYNAMICS,
@@ -37,7 +38,6 @@ from noisyselect.store.layout import (
     probabilities_path,
     read_header,
     read_lines,
-    read_samples,
 )
 
 
@@ -96,11 +96,7 @@ class RunWriter:
             If a shape, label, id or name is not as described.
         """
         root = Path(path)
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
-            raise FileExistsError(
-                f"{root} exists and is not empty: choose another path, or go on with the run in it "
-                "(resume, --resume)."
-            )
+        refuse_existing(root)
         names = None if class_names is None else tuple(str(name) for name in class_names)
         if n_classes is None and names is not None:
             n_classes = len(names)
@@ -221,7 +217,7 @@ class RunWriter:
                 self._remove_unclosed()
             raise
         self._lines.raw.append(line)
-        self._lines.good.append(parse_line(epoch, line))
+        self._lines.good.append(parse_line(line))
 
     def truncate(self, n_epochs: int) -> None:
         """Drop the closed epochs from number `n_epochs` on, and what was written after them.
@@ -400,6 +396,15 @@ class RunWriter:
             check_shape(name, values, {"n_samples": self._samples.ids.size})
             table[column] = values.astype(dtype, copy=False)
         return table
+
+
+def refuse_existing(root: Path) -> None:
+    """Raise FileExistsError unless `root` is free for a new run: not there, or an empty folder."""
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise FileExistsError(
+            f"{root} exists and is not empty: choose another path, or go on with the run in it "
+            "(resume, --resume)."
+        )
 
 
 def _create(root: Path, header: Header, contents: Mapping[str, bytes]) -> None:

@@ -165,8 +165,10 @@ class Views(Inputs):
     not need to keep their mean).
     """
 
-    # The share dropped. A fifth is what input layers are usually given (Srivastava et al., 2014).
-    dropped = 0.2
+    # What is dropped, in 256ths: a fifth, as input layers are usually given (Srivastava et al.,
+    # 2014), within 0.1 %. A random byte decides over a feature, as drawing a float for each took
+    # longer than all that follows but the network.
+    dropped = 51
 
     @property
     def encoded(self) -> Tensor:
@@ -184,13 +186,10 @@ class Views(Inputs):
     def augment(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Return a random view of each sample with some features dropped."""
         n, n_views, n_features = batch.shape
-
-        def draw(*shape: int) -> Tensor:
-            return torch.rand(shape, generator=generator, device=batch.device)
-
-        view = (draw(n) * n_views).long()
+        view = torch.randint(n_views, (n,), generator=generator, device=batch.device)
         chosen = batch[torch.arange(n, device=batch.device), view].float()
-        return torch.where(draw(n, n_features) < self.dropped, self.mean, chosen)
+        draws = _random_bytes((n, n_features), generator)
+        return torch.where(draws < self.dropped, self.mean, chosen)
 
     def augment_strongly(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Return what `augment` does: of features there is no stronger augmentation."""
@@ -199,6 +198,15 @@ class Views(Inputs):
     def augment_contrastively(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Return what `augment` does."""
         return self.augment(batch, generator)
+
+
+def _random_bytes(shape: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Return uniform bytes, eight to a draw."""
+    rows, columns = shape
+    words = torch.empty((rows, -(-columns // 8)), dtype=torch.int64, device=generator.device)
+    # All 64 bits: by default the sign would never be drawn.
+    words.random_(-(2**63), None, generator=generator)
+    return words.view(torch.uint8)[:, :columns]
 
 
 # By `TrainingData.kind`.

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from noisyselect.errors import DamagedRunError, MissingEvidenceError, NonFiniteWarning
-from noisyselect.store import RunWriter, import_npz, open_run
+from noisyselect.store import RunWriter, import_npz, open_run, validate_run
 
 IMPORTED_LOG = Path(__file__).parents[3] / "shared/data/logs/cifar10-asym40.npz"
 LABELS = np.array([0, 1, 2, 1, 0, 2])
@@ -93,6 +93,67 @@ def test_reading_until_an_epoch_is_the_log_until_that_epoch(tmp_path):
         assert_same_log(run.log("b", until=epoch), run.log("b").until(epoch))
 
 
+def test_a_window_of_epochs_is_that_part_of_the_whole_log(tmp_path):
+    writer = make_run(tmp_path / "run")
+    for epoch in (1, 2, 3):
+        writer.write_probabilities("b", epoch, np.full((6, 3), 1 / (epoch + 1)))
+    run = open_run(tmp_path / "run")
+    for until in (None, 1, 2, 3, 4, 9):
+        for last in range(1, 6):
+            expected = run.log("b") if until is None else run.log("b").until(until)
+            assert_same_log(run.log("b", until=until, last=last), expected.last(last))
+    log, peer = run.logs("a", until=3, last=2)
+    assert log.epochs.tolist() == peer.epochs.tolist() == [1, 2]
+    with pytest.raises(ValueError, match="`last` must be at least 1 epoch, got 0"):
+        run.log(last=0)
+
+
+def test_opening_reads_no_parquet_and_a_window_reads_its_epochs_alone(tmp_path, monkeypatch):
+    make_run(tmp_path / "run")
+    opened = []
+
+    def read(path):
+        opened.append(path.relative_to(tmp_path / "run").as_posix())
+        return path.read_bytes()
+
+    monkeypatch.setattr("noisyselect.store.files.read_file", read)
+    monkeypatch.setattr("noisyselect.store.layout.read_file", read)
+    run = open_run(tmp_path / "run")
+    assert opened == ["run.json", "epochs.jsonl"]
+    assert len(run.epochs) == 4
+    opened.clear()
+    run.log("b", until=3, last=1)
+    assert sorted(opened) == [
+        "dynamics/network=b/epoch=0002/part-00000.parquet",
+        "samples.parquet",
+    ]
+    opened.clear()
+    run.dynamics(1, "a")
+    assert opened == ["dynamics/network=a/epoch=0001/part-00000.parquet"]
+
+
+def test_one_epoch_has_what_was_recorded_in_it(tmp_path):
+    make_run(tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    for network in ("a", "b"):
+        shown = run.dynamics(2, network)
+        assert list(shown) == ["losses", "predictions", "confidences"]
+        for name, values in dynamics(2)[network].items():
+            assert np.array_equal(shown[name], values)
+    for epoch in (-1, 4):
+        with pytest.raises(ValueError, match="`epoch` must be one of the 4 closed epochs"):
+            run.dynamics(epoch)
+
+
+def test_a_window_does_not_mind_damage_before_it(tmp_path):
+    make_run(tmp_path / "run")
+    whole = open_run(tmp_path / "run").log()
+    part(tmp_path / "run", epoch=1).write_bytes(b"")
+    assert_same_log(open_run(tmp_path / "run").log(last=2), whole.last(2))
+    with pytest.raises(DamagedRunError, match="epoch=0001"):
+        open_run(tmp_path / "run").log(last=3)
+
+
 def test_features_probabilities_and_neighbours_come_back(tmp_path):
     ids = ["f", "a", "e", "b", "d", "c"]
     writer = make_run(tmp_path / "run", ids=ids)
@@ -165,6 +226,20 @@ def test_pandas_reads_the_files_as_the_documentation_says(tmp_path, monkeypatch,
         warnings.simplefilter("ignore", ResourceWarning)
         exec(example)
     assert "label" in capsys.readouterr().out
+
+
+def test_a_run_written_as_the_documentation_shows_is_whole(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "docs/log-format.md").read_text()
+    writer = text.split("## Writing it")[1].split("```python\n")[1].split("```")[0]
+    assert "noisyselect" not in writer.replace("noisyselect-run", "")
+    exec(writer, {})
+    assert validate_run("NEW").defects == ()
+    run = open_run("NEW")
+    assert (run.ids.tolist(), run.labels.tolist()) == (["x", "y", "z"], [0, 1, 1])
+    assert run.class_names == ("cat", "dog")
+    assert run.log().losses.tolist() == [[0.6, 0.8, 0.7], [0.2, 0.3, 1.9]]
+    assert run.log().lr.tolist() == [0.1, 0.1]
 
 
 def test_every_column_of_every_file_has_its_meaning_in_the_metadata(tmp_path):
@@ -246,11 +321,12 @@ def test_parts_in_any_order_are_joined_by_id_and_absent_samples_are_missing(tmp_
         ([frame(["x", "w"], [1.0, 1.0], [0, 0])], "1 ids are not in samples.parquet.*'w'"),
         ([frame(["x", "x"], [1.0, 1.0], [0, 0])], "an id more than once"),
         ([frame(["x"], [1.0], [0]), frame(["x"], [1.0], [0])], "an id more than once"),
-        ([frame([0, 1], [1.0, 1.0], [0, 0])], "an?|not in samples.parquet"),
+        ([frame([0, 1], [1.0, 1.0], [0, 0])], "`id` must hold .*string as `id` in samples.parquet"),
         ([frame(["x"], [1.0], [3])], r"`prediction` must lie in \[-1, n_classes\)"),
         ([frame(["x"], ["1.0"], [0])], "`loss` must hold floats"),
         ([frame(["x"], [1.0], [0.0])], "`prediction` must hold integers"),
         ([frame(["x"], [1.0], [0]), frame(["y"], ["1.0"], [0])], "do not fit together"),
+        ([frame(["x"], [1.0], [0]).assign(id=["0"]).astype({"id": "int64"})], "`id` must hold"),
         ([pd.DataFrame({"loss": [1.0]})], "lacks the column id"),
         ([], "names no file of network a"),
     ],
@@ -275,8 +351,9 @@ def test_an_epoch_of_another_tool_that_makes_no_sense_is_refused(tmp_path, parts
     ],
 )
 def test_samples_of_another_tool_that_make_no_sense_are_refused(tmp_path, samples, reason):
+    run = foreign_run(tmp_path / "run", [], pd.DataFrame(samples))
     with pytest.raises(DamagedRunError, match=reason):
-        foreign_run(tmp_path / "run", [], pd.DataFrame(samples))
+        _ = run.labels
 
 
 def reseal(root, **changes):
@@ -304,7 +381,7 @@ def test_a_header_that_makes_no_sense_is_refused(tmp_path, changes, reason):
     make_run(tmp_path / "run")
     reseal(tmp_path / "run", **changes)
     with pytest.raises(DamagedRunError, match=reason):
-        open_run(tmp_path / "run")
+        _ = open_run(tmp_path / "run").labels
 
 
 # Damage.

@@ -22,7 +22,7 @@ def test_the_plain_view_is_the_first():
 
 def test_every_sample_gets_a_view_of_its_own_and_all_views_come_up():
     inputs = Views(views(), CPU)
-    inputs.dropped = 0.0
+    inputs.dropped = 0
     batch = inputs.augment(inputs.values, torch.Generator().manual_seed(0))
     chosen = (batch - inputs.values[:, 0])[:, 0] / 10
     assert set(chosen.tolist()) == {0, 1, 2}

@@ -293,6 +293,8 @@ def test_the_demo_compares_both_methods_and_can_be_run_again():
     assert "40.4% of the labels wrong" in result.output
     for method in ("ce", "vrlvmix"):
         assert open_run(f"runs/demo/{method}").n_epochs == 2
+    assert "Report of vrlvmix: runs/demo/report.html" in result.output
+    assert "data:image/webp;base64," in Path("runs/demo/report.html").read_text()
 
 
 def test_the_demo_deletes_nothing_but_runs(tmp_path):

@@ -170,7 +170,7 @@ def _column(path: Path, table: Any, name: str) -> AnyArray:
 
 def _views(path: Path, table: Any) -> AnyArray:
     """Return the lists of `feature`, or of `feature_0`, ..., shape (n_samples, n_views, k)."""
-    from noisyselect.store.layout import list_column
+    from noisyselect.store.columns import list_column
 
     names = ["feature"]
     if "feature" not in table.column_names:
