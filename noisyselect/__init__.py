@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from noisyselect.selection import MixupRecipes as MixupRecipes
     from noisyselect.selection import Selection as Selection
     from noisyselect.selector import Selector as Selector
+    from noisyselect.selectors.confident_margin import (
+        ConfidentMarginSelector as ConfidentMarginSelector,
+    )
     from noisyselect.selectors.gmm import GMMSelector as GMMSelector
     from noisyselect.selectors.loss_variation import LossVariationSelector as LossVariationSelector
     from noisyselect.selectors.prediction_stability import (
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ConfidentMarginSelector": "noisyselect.selectors.confident_margin",
     "ENNCleaner": "noisyselect.balance.enn",
     "GMMSelector": "noisyselect.selectors.gmm",
     "KNNMixupOversampler": "noisyselect.balance.knn_mixup",

@@ -101,8 +101,14 @@ def synthetic_log(
     moved = rng.random((n_epochs, n_samples)) < np.where(wrong, 0.4, 0.05)
     predictions = np.where(moved, rng.integers(0, n_classes, moved.shape), truth)
     confidences = rng.uniform(0.5, 1.0, moved.shape)
-    probabilities = rng.dirichlet(np.ones(n_classes), (2, n_samples))
+    probabilities = rng.dirichlet(np.ones(n_classes), moved.shape)
+    np.put_along_axis(probabilities, predictions[..., None], 0, axis=2)
+    probabilities *= ((1 - confidences) / probabilities.sum(axis=2))[..., None]
+    np.put_along_axis(probabilities, predictions[..., None], confidences[..., None], axis=2)
     features = 4.0 * np.eye(n_classes)[truth] + rng.normal(size=(n_samples, n_classes))
+    # The second view of a wrong label differs more from the first.
+    other = rng.dirichlet(np.ones(n_classes), moved.shape)
+    share = np.where(wrong, 0.4, 0.1)[:, None]
     log = TrainingLog(
         labels=labels,
         losses=losses.astype(np.float32),
@@ -112,6 +118,8 @@ def synthetic_log(
         features=features,
         n_classes=n_classes,
         confidences=confidences,
+        batches=rng.permuted(np.tile(np.arange(n_samples) // 64, (n_epochs, 1)), axis=1),
+        second_view=(1 - share) * probabilities + share * other,
     )
     return replace(log, neighbours=log.nearest(8)), truth
 
@@ -300,8 +308,9 @@ def _renamed(log: TrainingLog, name_of: AnyArray) -> TrainingLog:
     changes: dict[str, Any] = {"labels": name_of[log.labels]}
     if log.predictions is not None:
         changes["predictions"] = name_of[log.predictions]
-    if log.probabilities is not None:
-        changes["probabilities"] = log.probabilities[..., np.argsort(name_of)]
+    for name in ("probabilities", "second_view"):
+        if getattr(log, name) is not None:
+            changes[name] = getattr(log, name)[..., np.argsort(name_of)]
     return replace(log, **changes)
 
 

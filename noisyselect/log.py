@@ -27,9 +27,11 @@ from noisyselect.arrays import (
 from noisyselect.errors import MissingEvidenceError, NonFiniteWarning
 from noisyselect.numeric.neighbours import nearest_neighbours
 
-# Columns with one row per epoch. Probabilities may cover only the last epochs of the log.
-_PER_EPOCH = ("losses", "predictions", "confidences", "lr", "phases", "epochs")
-_PER_SAMPLE = ("losses", "predictions", "confidences", "probabilities")
+# Columns with one row per epoch.
+_PER_EPOCH = ("losses", "predictions", "confidences", "batches", "lr", "phases", "epochs")
+# Columns that may cover only the last epochs of the log.
+_OF_LAST_EPOCHS = ("probabilities", "second_view")
+_PER_SAMPLE = ("losses", "predictions", "confidences", "batches", *_OF_LAST_EPOCHS)
 # One search at a time: it takes all cores, and a thread that waits may find its answer there.
 _SEARCH = Lock()
 
@@ -70,6 +72,11 @@ class TrainingLog:
         Name of the phase of training, for example ``"warm-up"``.
     epochs : array of int, shape (n_epochs,), optional
         Number of each epoch. By default 0, 1, ...
+    batches : array of int >= -1, shape (n_epochs, n_samples), optional
+        Number of the mini-batch that the sample was trained in, counted anew each epoch; -1 where
+        none was recorded. Rules of a mini-batch go by it.
+    second_view : array of float, shape (last_epochs, n_samples, n_classes), optional
+        Softmax outputs of a second augmented view, of the last epochs of the log.
 
     Raises
     ------
@@ -105,6 +112,8 @@ class TrainingLog:
     confidences: FloatArray | None = None
     phases: npt.NDArray[np.str_] | None = None
     epochs: IntArray = None  # type: ignore[assignment]
+    batches: IntArray | None = None
+    second_view: FloatArray | None = None
     # Neighbours found so far, by k; shared by all views with the same features.
     _found: dict[int, IntArray] = field(default_factory=dict, init=False, repr=False)
 
@@ -126,6 +135,8 @@ class TrainingLog:
             ("lr", floats),
             ("features", floats),
             ("neighbours", integers),
+            ("batches", integers),
+            ("second_view", floats),
         ):
             given = getattr(self, name)
             if given is not None:
@@ -247,10 +258,12 @@ class TrainingLog:
             values = getattr(self, name)
             if values is not None:
                 changes[name] = values[start:stop]
-        if self.probabilities is not None:
-            offset = self.n_epochs - len(self.probabilities)
-            kept = self.probabilities[max(0, start - offset) : max(0, stop - offset)]
-            changes["probabilities"] = kept if len(kept) else None
+        for name in _OF_LAST_EPOCHS:
+            values = getattr(self, name)
+            if values is not None:
+                offset = self.n_epochs - len(values)
+                kept = values[max(0, start - offset) : max(0, stop - offset)]
+                changes[name] = kept if len(kept) else None
         return self._with(changes)
 
     def _with(self, changes: dict[str, AnyArray] | dict[str, AnyArray | None]) -> TrainingLog:
@@ -282,10 +295,10 @@ class TrainingLog:
 
 
 def _count_epochs(columns: dict[str, AnyArray]) -> int:
-    for name in ("losses", "predictions", "confidences", "lr", "phases"):
+    for name in ("losses", "predictions", "confidences", "batches", "lr", "phases"):
         if name in columns and columns[name].ndim:
             return len(columns[name])
-    return len(columns["probabilities"]) if "probabilities" in columns else 0
+    return max(len(columns[name]) if name in columns else 0 for name in _OF_LAST_EPOCHS)
 
 
 def _count_classes(given: int | None, columns: dict[str, AnyArray]) -> int:
@@ -300,7 +313,7 @@ def _count_classes(given: int | None, columns: dict[str, AnyArray]) -> int:
 def _check_columns(
     columns: dict[str, AnyArray], n_samples: int, n_epochs: int, n_classes: int
 ) -> None:
-    for name in ("losses", "predictions", "confidences"):
+    for name in ("losses", "predictions", "confidences", "batches"):
         if name in columns:
             values = columns[name]
             hint = f"For a single epoch pass `{name}[None, :]`." if values.ndim == 1 else ""
@@ -308,15 +321,16 @@ def _check_columns(
     for name in ("lr", "phases", "epochs"):
         if name in columns:
             check_shape(name, columns[name], {"n_epochs": n_epochs})
-    if "probabilities" in columns:
-        values = columns["probabilities"]
-        last = {"last_epochs": None, "n_samples": n_samples, "n_classes": n_classes}
-        check_shape("probabilities", values, last)
-        if len(values) > n_epochs:
-            raise ValueError(
-                f"`probabilities` must cover at most the {n_epochs} epochs of the log, "
-                f"got {len(values)}."
-            )
+    for name in _OF_LAST_EPOCHS:
+        if name in columns:
+            values = columns[name]
+            last = {"last_epochs": None, "n_samples": n_samples, "n_classes": n_classes}
+            check_shape(name, values, last)
+            if len(values) > n_epochs:
+                raise ValueError(
+                    f"`{name}` must cover at most the {n_epochs} epochs of the log, "
+                    f"got {len(values)}."
+                )
     if "features" in columns:
         values = columns["features"]
         check_shape("features", values, {"n_samples": n_samples, "n_features": None})
@@ -325,6 +339,8 @@ def _check_columns(
     check_classes("labels", columns["labels"], n_classes)
     if "predictions" in columns:
         check_classes("predictions", columns["predictions"], n_classes, lowest=-1)
+    if "batches" in columns and columns["batches"].min(initial=0) < -1:
+        raise ValueError(f"`batches` must be -1 (none) or greater, got {columns['batches'].min()}.")
     if "neighbours" in columns:
         _check_neighbours(columns["neighbours"], n_samples)
     epochs = columns["epochs"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -22,6 +23,8 @@ _WAYS_OUT = {
     "probabilities": "bank.record(ids, probabilities=...)",
     "features": "bank.record(ids, features=...)",
     "lr": "bank.end_epoch(lr=...)",
+    "batches": "bank.record(ids, batches=...)",
+    "second_view": "bank.record(ids, second_view=...)",
 }
 
 
@@ -55,6 +58,11 @@ class Selector(ABC):
     def history(self) -> int:
         """Number of last epochs that the rule reads at most: the least window of a memory bank."""
         return 1
+
+    @property
+    def summary(self) -> str:
+        """What is kept, in one sentence: the first line of the class's docstring."""
+        return (inspect.getdoc(type(self)) or "").split("\n", 1)[0]
 
     def select(self, log: TrainingLog, peer: TrainingLog | None = None) -> Selection:
         """Decide which labels of `log` to trust.

@@ -223,10 +223,17 @@ def test_info_tells_how_much_of_a_damaged_run_can_be_read(noisyselect_command, t
     assert "3, readable up to the first damaged one: 1" in out
 
 
-@pytest.mark.parametrize("command", ["bench", "select"])
-def test_help_names_every_selector(noisyselect_command, monkeypatch, command):
+def test_the_selectors_are_listed_with_what_they_need_and_keep(noisyselect_command):
+    _, out, _ = noisyselect_command("selectors")
+    words = " ".join(out.split())  # the last column runs over several lines
+    for name, selector in named_selectors("all").items():
+        kept = selector.summary.removeprefix("Keep ")
+        assert " ".join([name, *filter(None, [", ".join(selector.needs)]), kept]) in words
+
+
+def test_the_help_of_bench_names_the_usual_selectors(noisyselect_command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    _, out, _ = noisyselect_command(command, "--help")
+    _, out, _ = noisyselect_command("bench", "--help")
     assert ", ".join(named_selectors()) in out
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from noisyselect import (
+    ConfidentMarginSelector,
     ENNCleaner,
     GMMSelector,
     LossVariationSelector,
@@ -25,6 +26,8 @@ SELECTORS = [
     PredictionStabilitySelector(window=2, adaptability="moved-and-returned", lr_change_epochs=0),
     PredictionStabilitySelector(window=3, adaptability="printed"),
     ENNCleaner(n_neighbors=5),
+    ConfidentMarginSelector(),
+    ConfidentMarginSelector(threshold=-0.2),
     VRLVSelector(),
     VRLVSelector(window=3),
     VRLVSelector(window=3, rescue="printed"),

@@ -1,6 +1,7 @@
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,7 +24,8 @@ def test_slicing_twice_is_slicing_once(until, last):
 
 
 def test_probabilities_belong_to_the_last_epochs():
-    log, _ = synthetic_log(n_samples=8, n_epochs=12)  # probabilities of epochs 10 and 11
+    full, _ = synthetic_log(n_samples=8, n_epochs=12)
+    log = replace(full, probabilities=full.probabilities[-2:])  # of epochs 10 and 11
     assert np.array_equal(log.last(1).probabilities, log.probabilities[1:])
     assert np.array_equal(log.until(11).probabilities, log.probabilities[:1])
     assert log.until(10).probabilities is None
@@ -42,6 +44,13 @@ def test_taking_samples_keeps_the_neighbours_that_are_taken():
     assert part.neighbours.tolist() == [[1, -1], [-1, 0]]
     assert part.n_classes == 2
     assert log.take(np.array([False, True, False])).ids.tolist() == ["b"]
+
+
+def test_the_second_view_and_the_batches_are_cut_and_taken_with_the_rest():
+    log, _ = synthetic_log(n_samples=8, n_epochs=5)
+    short = replace(log, second_view=log.second_view[-2:]).until(4).take([3, 1])
+    assert np.array_equal(short.second_view, log.second_view[3:4, [3, 1]])
+    assert np.array_equal(short.batches, log.batches[:4, [3, 1]])
 
 
 def test_the_arrays_cannot_be_written_to():
@@ -69,6 +78,8 @@ def test_the_arrays_cannot_be_written_to():
         ({"predictions": [[0, 7]]}, ValueError, r"`predictions` must lie in \[-1, n_classes\)"),
         ({"losses": [[0.1, 0.2]], "lr": [0.1, 0.2]}, ValueError, r"`lr` must have shape"),
         ({"probabilities": [[0.5, 0.5]]}, ValueError, r"`probabilities` must have shape"),
+        ({"second_view": [[0.5, 0.5]]}, ValueError, r"`second_view` must have shape"),
+        ({"batches": [[0, -2]]}, ValueError, r"`batches` must be -1 \(none\) or greater, got -2"),
         ({"features": [[1.0], [np.nan]]}, ValueError, "`features` must be finite"),
         ({"neighbours": [[1], [2]]}, ValueError, r"row positions in \[-1, n_samples\) = \[-1, 2\)"),
         ({"neighbours": [[1], [1]]}, ValueError, "must not contain the sample itself"),

@@ -23,7 +23,7 @@ from noisyselect.selector import Selector
 
 
 class ENNCleaner(Selector, BaseCleaningSampler):  # type: ignore[misc]
-    """Keep the samples with whose label their nearest neighbours agree.
+    """Keep the samples whose label most of their nearest neighbours carry.
 
     Two uses of one rule: ``select(log)`` on the neighbours or features of a training log, as any
     other selector, and ``fit_resample(X, y)`` on plain rows, as an imbalanced-learn sampler.

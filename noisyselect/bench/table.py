@@ -33,7 +33,10 @@ _CLASSES = {
     "prediction-stability": "PredictionStabilitySelector",
     "vrlv": "VRLVSelector",
     "enn": "ENNCleaner",
+    "confident-margin": "ConfidentMarginSelector",
 }
+# Those that are compared where none are named: the toolkit's own method and what it is made of.
+_USUAL = ("gmm", "loss-variation", "prediction-stability", "vrlv", "enn")
 # What runs are ranked by: the set that is kept, and the order that the score gives.
 _RANKED = ("f1", "auroc")
 
@@ -46,20 +49,20 @@ class _Plan(NamedTuple):
     epochs: tuple[int, ...]
 
 
-def named_selectors(names: Iterable[str] | None = None) -> dict[str, Selector]:
+def named_selectors(names: Iterable[str] | Literal["all"] = _USUAL) -> dict[str, Selector]:
     """Return selectors with their default options by their command-line names.
 
     Parameters
     ----------
-    names : iterable of str, optional
-        By default all: gmm, loss-variation, prediction-stability, vrlv and enn.
+    names : iterable of str, or "all", optional
+        By default gmm, loss-variation, prediction-stability, vrlv and enn.
 
     Raises
     ------
     ValueError
         If a name is not known; the message lists those that are.
     """
-    wanted = list(_CLASSES) if names is None else list(names)
+    wanted = list(_CLASSES) if names == "all" else list(names)
     unknown = [name for name in wanted if name not in _CLASSES]
     if unknown or not wanted:
         raise ValueError(

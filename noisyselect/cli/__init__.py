@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from noisyselect import __version__
+from noisyselect.cli.auditing import audit
 from noisyselect.cli.benchmark import bench
 from noisyselect.cli.comparison import compare
 from noisyselect.cli.formats import export, import_, validate
-from noisyselect.cli.logs import info, select
+from noisyselect.cli.logs import info, select, selectors
 from noisyselect.cli.reporting import report
 from noisyselect.cli.terminal import complain, plain_warnings
 from noisyselect.cli.training import demo, features, presets, train
@@ -28,7 +29,7 @@ app = typer.Typer(
 # The help shows them in this order.
 app.command("import")(import_)
 _COMMANDS = (
-    *(info, validate, select, export, bench, report),
+    *(audit, info, validate, selectors, select, export, bench, report),
     *(train, compare, presets, features, demo),
 )
 for command in _COMMANDS:

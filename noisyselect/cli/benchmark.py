@@ -29,6 +29,7 @@ from noisyselect.cli.terminal import names, terminal
 
 if TYPE_CHECKING:
     from noisyselect.bench import Bench, BenchedRun, BenchRow, MeanRanks
+    from noisyselect.selector import Selector
     from noisyselect.store import Run
 
 
@@ -37,8 +38,12 @@ def bench(
         list[Path], typer.Argument(metavar="RUN...", help="Run directories.", show_default=False)
     ],
     selectors: Annotated[
-        str, typer.Option(help=f"Some of {SELECTORS}, separated by commas, or all.")
-    ] = "all",
+        str | None,
+        typer.Option(
+            help=f"Names, {SELECTORS}, separated by commas; or all.",
+            show_default="gmm, loss-variation, prediction-stability, vrlv, enn",
+        ),
+    ] = None,
     epochs: Annotated[
         str | None,
         typer.Option(help="Epoch numbers, separated by commas, or all.", show_default="the last"),
@@ -60,11 +65,11 @@ def bench(
     ] = None,
 ) -> None:
     """Compare selectors on saved runs."""
-    from noisyselect.bench import named_selectors, run_bench
+    from noisyselect.bench import run_bench
     from noisyselect.store import open_run
 
     console = terminal()
-    chosen = named_selectors(None if selectors == "all" else names(selectors))
+    chosen = _chosen(selectors)
     numbers = _epochs(epochs)
     runs = [open_run(path) for path in paths]
     n_known = sum("truth.parquet" in run.files for run in runs)
@@ -85,6 +90,14 @@ def bench(
     _print_where(console, found, json_out, plot, every_epoch)
     if plot is not None:
         _write_plot(plot, found.ranks)
+
+
+def _chosen(text: str | None) -> dict[str, Selector]:
+    from noisyselect.bench import named_selectors
+
+    if text is None:
+        return named_selectors()
+    return named_selectors("all" if text == "all" else names(text))
 
 
 def _epochs(text: str | None) -> list[int] | Literal["all"] | None:

@@ -16,8 +16,8 @@ from noisyselect.cli.terminal import terminal
 if TYPE_CHECKING:
     from noisyselect.store import Run
 
-# Spelt out, as the help must not import the selectors.
-SELECTORS = "gmm, loss-variation, prediction-stability, vrlv, enn"
+# How help texts name selectors: there are too many to be listed in each.
+SELECTORS = "as `noisyselect selectors` lists them"
 
 RunPath = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)
@@ -34,6 +34,19 @@ def info(path: RunPath) -> None:
     terminal().print(describe(open_run(path)))
 
 
+def selectors() -> None:
+    """List the selectors: name, what the log must have, what is kept."""
+    from noisyselect.bench import named_selectors
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("selector", no_wrap=True)
+    table.add_column("needs", no_wrap=True)
+    table.add_column("keeps")
+    for name, selector in named_selectors("all").items():
+        table.add_row(name, ", ".join(selector.needs), selector.summary.removeprefix("Keep "))
+    terminal().print(table)
+
+
 def select(
     path: RunPath,
     out: Annotated[
@@ -42,7 +55,7 @@ def select(
             metavar="FILE", help="Table of id, clean, score, reason, named .csv or .parquet."
         ),
     ],
-    selector: Annotated[str, typer.Option(help=f"One of {SELECTORS}.")] = "vrlv",
+    selector: Annotated[str, typer.Option(help=f"Name, {SELECTORS}.")] = "vrlv",
     network: Network = None,
     until: Annotated[
         int | None,

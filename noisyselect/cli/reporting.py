@@ -18,7 +18,7 @@ def report(
     selector: Annotated[
         str,
         typer.Option(
-            help=f"Whose answer is shown: one of {SELECTORS}.",
+            help=f"Whose answer is shown; names {SELECTORS}.",
             show_default="vrlv for two networks, else gmm",
         ),
     ] = "auto",

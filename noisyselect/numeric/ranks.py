@@ -62,6 +62,43 @@ def lowest(values: npt.ArrayLike, n_keep: int, ties: npt.ArrayLike) -> BoolArray
     return mask
 
 
+def lowest_per_group(
+    values: npt.ArrayLike, groups: npt.ArrayLike, n_keep: npt.ArrayLike, ties: npt.ArrayLike
+) -> BoolArray:
+    """Return a mask of the `n_keep` smallest values of each group, such as a class or a batch.
+
+    Parameters
+    ----------
+    values : array of shape (n,)
+    groups : array of int >= 0, shape (n,)
+    n_keep : int, or array of int, shape (at least the largest group + 1,)
+        How many to keep of each group; all of a smaller one.
+    ties : array of shape (n,)
+        Of equal values those with the smallest `ties` are kept; then the first rows.
+
+    Returns
+    -------
+    array of bool, shape (n,)
+
+    Notes
+    -----
+    One sort: O(n log n).
+
+    Examples
+    --------
+    >>> lowest_per_group([0.3, 0.1, 0.2, 0.9], [0, 0, 1, 1], [1, 2], ties=[0, 0, 0, 0]).tolist()
+    [False, True, True, True]
+    """
+    array, group = np.asarray(values), np.asarray(groups)
+    mask = np.zeros(array.size, dtype=bool)
+    order = np.lexsort((np.asarray(ties), array, group))
+    ordered = group[order]
+    place = np.arange(array.size) - np.searchsorted(ordered, ordered)
+    limits = np.asarray(n_keep)
+    mask[order] = place < (limits if limits.ndim == 0 else limits[ordered])
+    return mask
+
+
 def rank_variance(
     losses: FloatArray, change: Literal["signed", "absolute"] = "signed"
 ) -> npt.NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""What a report rests on: the answers of all selectors, at the end of a run and over its epochs."""
+"""What a report rests on: the answers of selectors, at the end of a run and over its epochs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Predicted(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """The answers of all selectors to one run.
+    """The answers of selectors to one run.
 
     Attributes
     ----------
@@ -49,6 +49,8 @@ class Evidence:
         Name of the selector whose answer is shown.
     why : str
         Why it is that one, as a sentence; empty if it was asked for.
+    selectors : dict of str to Selector
+        Those that gave an answer.
     selections : dict of str to Selection
         At the last epoch, by selector; those that have what they need.
     problems : dict of str to str
@@ -66,6 +68,7 @@ class Evidence:
     log: TrainingLog
     rule: str
     why: str
+    selectors: Mapping[str, Selector]
     selections: Mapping[str, Selection]
     problems: Mapping[str, str]
     curves: Mapping[str, Mapping[str, FloatArray]]
@@ -148,7 +151,7 @@ class Evidence:
 def gather(
     run: Run, selector: str, network: str | None, say: Callable[[str], None] = lambda _: None
 ) -> Evidence:
-    """Ask every selector what it makes of a run.
+    """Ask the usual selectors, and the one to be shown, what they make of a run.
 
     Parameters
     ----------
@@ -169,7 +172,7 @@ def gather(
     """
     rules = named_selectors()
     if selector not in ("auto", *rules):
-        raise ValueError(f"`selector` must be auto, {' or '.join(rules)}; got {selector!r}.")
+        rules = named_selectors([selector, *rules])
     name = run.networks[0] if network is None else network
     say("Reading the run")
     with warnings.catch_warnings(record=True) as of_reading:
@@ -198,6 +201,7 @@ def gather(
         log=log,
         rule=shown,
         why=why,
+        selectors=answering,
         selections=selections,
         problems=problems,
         curves=_over_epochs(run, answering, shown, log, peer, say),

@@ -144,7 +144,7 @@ def _render(
         script_hash=_script_hash(script),
         answers=summary.answers(evidence),
         selectors=summary.selectors_table(evidence),
-        rules=wording.RULES,
+        rules={name: wording.rule(each) for name, each in evidence.selectors.items()},
         over_epochs=figures.over_epochs(evidence),
         per_class=figures.per_class(evidence, names),
         classes=summary.classes_table(evidence, names),

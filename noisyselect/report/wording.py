@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
+
+from noisyselect.selector import Selector
 
 # Spaces that neither break a line nor stand wide.
 _THIN = "\u202f"
@@ -21,6 +24,8 @@ _CLAUSES = {
     "changed",
     "neighbours agree": "most neighbours carry its label",
     "neighbours disagree": "most neighbours carry other labels",
+    "given class is likeliest": "its label is the likeliest class",
+    "another class is likelier": "another class is likelier than its label",
     "core": "loss, loss history and prediction all speak for it",
     "fill": "it fills up its class",
     # VRLV's; so is the core.
@@ -28,19 +33,23 @@ _CLAUSES = {
     "no valid record": "no valid loss or prediction is known of it",
 }
 
-# What a selector goes by, for those who meet its name for the first time.
-RULES = {
-    "gmm": "keeps small losses, by a mixture of two Gaussians (DivideMix)",
-    "loss-variation": "keeps losses that fall steadily (VRLVMix, without its balance)",
-    "prediction-stability": "keeps predictions that stay the same",
-    "vrlv": "keeps small, steady losses with stable predictions, balanced by class (VRLVMix)",
-    "enn": "keeps labels that most of the nearest neighbours carry",
-}
-
 
 def clause(reason: str) -> str:
     """Return what the `reason` of a selection says of a sample; an unknown reason as it is."""
     return _CLAUSES.get(reason, reason)
+
+
+def rule(selector: Selector) -> str:
+    """Return what a selector goes by, to follow "which".
+
+    Examples
+    --------
+    >>> from noisyselect import GMMSelector
+    >>> rule(GMMSelector())
+    'keeps the samples whose loss belongs to the lower of two Gaussians'
+    """
+    text = selector.summary.replace("`", "").removesuffix(".")
+    return re.sub("^Keep ", "keeps ", text)
 
 
 def sentence(clauses: list[str]) -> str:

@@ -38,7 +38,7 @@ class _Evidence(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class VRLVSelector(Selector, needs=("losses", "predictions")):
-    r"""Select by variance ranking of loss variation, with the class balance of VRLVMix.
+    r"""Keep small, steady losses with stable predictions, balanced by class, as VRLVMix does.
 
     Two networks give the evidence: A its losses, B its loss history and predictions. Their common
     core :math:`D_c` is filled up class by class, for A with samples of stable loss, for B with

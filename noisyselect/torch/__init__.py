@@ -9,6 +9,7 @@ except ImportError as error:
         "noisyselect.torch needs torch, an optional extra: install noisyselect[torch]."
     ) from error
 
+from noisyselect.torch.audit import AuditResult, audit
 from noisyselect.torch.compare import MethodSummary, compare
 from noisyselect.torch.data import (
     ImageFiles,
@@ -25,6 +26,7 @@ from noisyselect.torch.settings import Settings
 from noisyselect.torch.trainer import EpochResult, TrainResult, train
 
 __all__ = [
+    "AuditResult",
     "EpochResult",
     "ImageFiles",
     "MethodSummary",
@@ -37,6 +39,7 @@ __all__ = [
     "SmallMLP",
     "TrainResult",
     "TrainingData",
+    "audit",
     "compare",
     "load_data",
     "load_preset",

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from noisyselect.numeric.ranks import lowest, midranks, rank_variance
+from noisyselect.numeric.ranks import lowest, lowest_per_group, midranks, rank_variance
 
 
 @given(st.lists(st.integers(-5, 5), min_size=2, max_size=50))
@@ -46,3 +46,21 @@ def test_of_equal_values_those_with_the_smallest_ties_and_then_the_first_come_fi
     assert lowest([1.0, 0.0, 1.0, 1.0], 3, ties=np.zeros(4)).tolist() == [True, True, True, False]
     assert lowest([1.0, 0.0], 0, ties=[0, 0]).tolist() == [False, False]
     assert lowest([1.0, 0.0, 1.0, 1.0], 2, ties=[5, 0, 4, 3]).tolist() == [False, True, False, True]
+
+
+def test_the_lowest_of_each_group_are_those_of_a_search_group_by_group():
+    rng = np.random.default_rng(0)
+    for n_groups in (1, 3, 40):
+        values = rng.integers(0, 6, 60) / 2
+        groups = rng.integers(0, n_groups, 60)
+        ties = rng.permutation(60)
+        n_keep = rng.integers(0, 8, n_groups)
+        mask = lowest_per_group(values, groups, n_keep, ties)
+        for group in range(n_groups):
+            rows = sorted(np.flatnonzero(groups == group), key=lambda i: (values[i], ties[i]))
+            assert set(rows[: n_keep[group]]) == set(np.flatnonzero(mask & (groups == group)))
+
+
+def test_one_number_for_all_groups_keeps_that_many_of_each():
+    mask = lowest_per_group([4.0, 3.0, 2.0, 1.0, 0.0], [1, 1, 1, 0, 0], 2, ties=np.zeros(5))
+    assert mask.tolist() == [False, True, True, True, True]

@@ -44,7 +44,7 @@ def test_images_are_those_of_a_data_set_that_the_trainer_knows(report, run, tmp_
     ("arguments", "message"),
     [
         (["nowhere"], "nowhere: is not a run directory"),
-        (["RUN", "--selector", "gmx"], "`selector` must be auto, gmm or"),
+        (["RUN", "--selector", "gmx"], "A selector is one of gmm, loss-variation"),
         (["RUN", "--network", "c"], "`network` must be one of a, b"),
         (["RUN", "--images", "nothing.npz"], "No data set at nothing.npz"),
         (["SHORT", "--selector", "vrlv"], "VRLVSelector needs 6 epochs"),
