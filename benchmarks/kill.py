@@ -188,6 +188,7 @@ def child(data, settings, out, watch, report):
     pretrained._SECONDS_BETWEEN_SAVES = 0.0
     watch_everything(watch)
     train(data, settings, out, network=lambda: SmallCNN(1, 10, 8, 32), resume=True)
+    watch.enter("end")
     report.write_text(json.dumps(watch.passed))
 
 

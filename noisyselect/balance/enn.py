@@ -60,6 +60,12 @@ class ENNCleaner(Selector, BaseCleaningSampler):  # type: ignore[misc]
     sample without neighbours is kept with score 1/2. `score` is the share of
     neighbours that agree.
 
+    Cost: O(n_samples n_neighbors) on given neighbours; the search for them is
+    O(n_samples^2 n_features).
+
+    Fails where neighbours share the mistake, as when one labeller errs on all pictures of a kind,
+    and for classes rarer than half of `n_neighbors`.
+
     Warns
     -----
     DegenerateWarning

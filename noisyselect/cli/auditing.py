@@ -121,7 +121,13 @@ def audit(
     run = result.write_run(folder / "run", rows.true_labels)
     result.write_csv(folder / "suspicious.csv")
     with console.status("Writing the report") as status:
-        write_report(run, folder / "report.html", selector=selector, on_step=status.update)
+        write_report(
+            run,
+            folder / "report.html",
+            selector=selector,
+            title=folder.name,
+            on_step=status.update,
+        )
     _print_verdict(console, result, rows.true_labels)
     console.print(
         f"{escape(str(folder))}\n"

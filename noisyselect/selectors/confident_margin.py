@@ -54,6 +54,10 @@ class ConfidentMarginSelector(Selector, needs=("probabilities",)):
     it. With every mean below one half, a sample is clean when its given label is the likeliest
     class. A class that no label names is no rival.
 
+    Cost: O(n_samples n_classes).
+
+    Fails where the probabilities are of networks that have learnt the wrong labels by heart.
+
     References
     ----------
     .. [1] Northcutt, Jiang and Chuang, "Confident learning: Estimating uncertainty in dataset

@@ -57,6 +57,14 @@ class GMMSelector(Selector, needs=("losses",)):
     posterior need not fall with the loss: where the upper Gaussian is much the wider one, the very
     smallest losses may belong to it, here as there.
 
+    Defaults: those of DivideMix; its paper takes a threshold of 0.6 at 90 % noise.
+
+    Cost: O(n_samples log n_samples), one sort and some forty passes.
+
+    Fails where wrong labels have been learnt by heart: their losses are then as small as the
+    others'. Also where some classes are harder than others, as their right labels have the large
+    losses.
+
     References
     ----------
     .. [1] Li, Socher and Hoi, "DivideMix: Learning with noisy labels as semi-supervised learning",

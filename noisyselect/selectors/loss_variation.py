@@ -54,6 +54,11 @@ class LossVariationSelector(Selector, needs=("losses",)):
     is the rank, ties sharing their mean, divided by N - 1. The sum is printed from 1 to
     :math:`t + \tau`; here it has :math:`\tau` terms. `score` is 1 minus the rank of the variance.
 
+    Cost: O(`window` n_samples log n_samples), one sort for each change.
+
+    Fails where wrong labels are not learnt at all: their losses stay high and steady, and what does
+    not change does not vary.
+
     References
     ----------
     .. [1] Wang, Jiang, Tu and Ding, "VRLVMix: Combating noisy labels with sample selection based

@@ -77,6 +77,12 @@ class PredictionStabilitySelector(Selector, needs=("predictions",)):
     share of steps without a change of prediction, and after a change of the rate the mean of that
     answer and the share of epochs that predict as the last one at the old rate did.
 
+    Cost: O(`window` n_samples).
+
+    Fails where a sample is stably predicted as another class than its label, for the label is not
+    asked: alone it finds samples that are hard, not labels that are wrong. VRLV intersects it with
+    small losses.
+
     References
     ----------
     .. [1] Wang, Jiang, Tu and Ding, "VRLVMix: Combating noisy labels with sample selection based

@@ -136,6 +136,12 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
     whose prediction settled, on whichever class. This and the other readings and departures, one by
     one, stand in ``docs/paper.md``.
 
+    Cost: that of its parts, O(`window` n_samples log n_samples) and O(n_samples n_neighbors); the
+    search for neighbours, where the log has only features, is far dearer.
+
+    Fails where the kept share is estimated too high, as on asymmetric noise late in training: the
+    quotas then fill classes with what both networks have learnt by heart.
+
     References
     ----------
     .. [1] Wang, Jiang, Tu and Ding, "VRLVMix: Combating noisy labels with sample selection based
