@@ -9,6 +9,13 @@ import numpy.typing as npt
 
 from noisyselect.arrays import BoolArray, FloatArray
 
+# From so many values on, ranks are counted instead of sorted.
+_MANY = 1 << 17
+# Bins of counted ranks: sign, exponent and 11 bits of the fraction of a float32.
+_DROPPED_BITS, _N_BINS = 12, 1 << 20
+# A bin that holds more than this share of the values is sorted: a rank is off by half at most.
+_HEAVY = 1e-3
+
 
 def midranks(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Return the rank of each value, from 0 for the smallest to 1 for the largest.
@@ -46,6 +53,59 @@ def midranks(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return ranks / (array.size - 1)
 
 
+def counted_ranks(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return `midranks` to within 0.0005, by counting instead of sorting.
+
+    Values are gathered by the leading bits of their float32, which keep their order, and share the
+    middle rank of their bin. Bins of more than 0.1 % of the values are sorted.
+
+    Parameters
+    ----------
+    values : array of float, shape (n,)
+        None of them NaN.
+
+    Returns
+    -------
+    array of float64 in [0, 1], shape (n,)
+
+    Notes
+    -----
+    O(n), in about four passes over the values and a table of a million bins; O(n log n) where most
+    values are nearly equal.
+
+    Examples
+    --------
+    >>> counted_ranks([3.0, 1.0, 3.0, 9.0, 9.0]).tolist()
+    [0.375, 0.0, 0.375, 0.875, 0.875]
+    """
+    array = np.asarray(values)
+    if array.size < 2:
+        return np.zeros(array.size)
+    bins = _ordered_bits(array) >> np.uint32(_DROPPED_BITS)
+    index = bins.astype(np.intp)
+    counts = np.bincount(index, minlength=_N_BINS)
+    below = np.cumsum(counts) - counts
+    ranks: npt.NDArray[np.float64] = (below + (counts - 1) / 2)[index]
+    heavy = counts > max(1, _HEAVY * array.size)
+    if heavy.any():
+        rows = np.flatnonzero(heavy[index])
+        of_heavy = np.where(heavy, counts, 0)
+        light_below = below - (np.cumsum(of_heavy) - of_heavy)
+        ranks[rows] = midranks(array[rows]) * (rows.size - 1) + light_below[index[rows]]
+    ranks /= array.size - 1
+    return ranks
+
+
+def _ordered_bits(values: FloatArray) -> npt.NDArray[np.uint32]:
+    """Return numbers of 32 bits in the order of the values, as float32."""
+    with np.errstate(over="ignore"):  # beyond float32 all are alike, and sorted if they are many
+        bits = (values.astype(np.float32) + np.float32(0)).view(np.uint32)  # -0.0 + 0.0 is 0.0
+    negative = (bits.view(np.int32) >> 31).view(np.uint32)
+    negative |= np.uint32(1 << 31)
+    bits ^= negative
+    return bits
+
+
 def lowest(values: npt.ArrayLike, n_keep: int, ties: npt.ArrayLike) -> BoolArray:
     """Return a mask of the `n_keep` smallest values; of equal ones those with the smallest `ties`.
 
@@ -56,9 +116,14 @@ def lowest(values: npt.ArrayLike, n_keep: int, ties: npt.ArrayLike) -> BoolArray
     >>> lowest([0.3, 0.1, 0.2, 0.1], 1, ties=[0, 9, 0, 8]).tolist()
     [False, False, False, True]
     """
-    array = np.asarray(values)
-    mask = np.zeros(array.size, dtype=bool)
-    mask[np.lexsort((np.asarray(ties), array))[:n_keep]] = True
+    array, n_keep = np.asarray(values), min(n_keep, np.size(values))
+    if n_keep < 1:
+        return np.zeros(array.size, dtype=bool)
+    largest = np.partition(array, n_keep - 1)[n_keep - 1]
+    mask: BoolArray = array < largest
+    equal = np.flatnonzero(array == largest)
+    first = np.argsort(np.asarray(ties)[equal], kind="stable")
+    mask[equal[first[: n_keep - np.count_nonzero(mask)]]] = True
     return mask
 
 
@@ -118,16 +183,23 @@ def rank_variance(
 
     Notes
     -----
-    tau sorts: O(tau n log n) time, O(n) memory beside the losses.
+    tau sorts, O(tau n log n); from 131,072 samples on `counted_ranks`, O(tau n), and the root of
+    the variance is then within 0.0005 of the exact one. O(n) memory beside the losses.
     """
     n_changes = len(losses) - 1
-    mean = np.zeros(losses.shape[1])
-    square = np.zeros(losses.shape[1])
+    ranked = counted_ranks if losses.shape[1] >= _MANY else midranks
+    total = np.zeros(losses.shape[1])
+    squares = np.zeros(losses.shape[1])
     for t in range(n_changes):
         # float64 before the difference, so that float32 losses lose no digits in it.
-        difference = losses[t].astype(np.float64) - losses[t + 1]
-        # Centred, so that the difference of squares below does not cancel.
-        rank = midranks(np.abs(difference) if change == "absolute" else difference) - 0.5
-        mean += rank / n_changes
-        square += rank**2 / n_changes
-    return np.maximum(square - mean**2, 0)
+        difference = losses[t].astype(np.float64)
+        difference -= losses[t + 1]
+        rank = ranked(np.abs(difference, out=difference) if change == "absolute" else difference)
+        rank -= 0.5  # centred, so that the difference of squares below does not cancel
+        total += rank
+        rank *= rank
+        squares += rank
+    total /= n_changes
+    squares /= n_changes
+    squares -= np.square(total, out=total)
+    return np.maximum(squares, 0, out=squares)

@@ -1,10 +1,16 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from noisyselect.numeric.ranks import lowest, lowest_per_group, midranks, rank_variance
+from noisyselect.numeric.ranks import (
+    counted_ranks,
+    lowest,
+    lowest_per_group,
+    midranks,
+    rank_variance,
+)
 
 
 @given(st.lists(st.integers(-5, 5), min_size=2, max_size=50))
@@ -40,6 +46,56 @@ def test_the_variance_of_ranks_is_that_of_the_slow_oracle(dtype, change):
     changes = np.abs(changes) if change == "absolute" else changes
     ranks = np.array([(rankdata(row) - 1) / 499 for row in changes])
     assert rank_variance(losses, change) == pytest.approx(ranks.var(axis=0), abs=1e-12)
+
+
+def awkward_values(n):
+    """Yield many values of shapes that might fool a count: heaps, ties, tails, signs."""
+    rng = np.random.default_rng(0)
+    normal = rng.normal(size=n)
+    yield "normal", normal
+    yield "of very different size", np.exp(30 * normal) * np.sign(rng.normal(size=n))
+    yield "nearly equal", 1 + 1e-9 * normal
+    yield "half of them nearly equal", np.where(rng.random(n) < 0.5, 1 + 1e-9 * normal, normal)
+    yield "equal", np.zeros(n)
+    yield "of three sizes and both zeros", rng.choice([-1.0, -0.0, 0.0, 1.0], n)
+    yield "beyond float32", 1e300 * normal
+    yield "below float32", 1e-300 * normal
+
+
+@pytest.mark.parametrize(("name", "values"), list(awkward_values(20_000)))
+def test_counted_ranks_are_off_by_less_than_half_a_thousandth(name, values):
+    exact = midranks(values)
+    counted = counted_ranks(values)
+    assert np.abs(counted - exact).max() <= 5e-4
+    # Values that are equal as float32 share a rank or are sorted; the order never turns.
+    assert (np.diff(counted[np.argsort(values)]) >= 0).all()
+
+
+@settings(deadline=None, max_examples=30)  # a million bins are made for each
+@given(st.lists(st.floats(-5, 5, width=16), min_size=2, max_size=50))
+def test_a_few_values_are_counted_exactly_unless_they_share_a_bin(values):
+    values = np.array(values)
+    assert counted_ranks(values) == pytest.approx(midranks(values), abs=1e-12)
+
+
+def test_the_variance_of_many_ranks_is_the_exact_one_within_the_bound(monkeypatch):
+    losses = np.random.default_rng(0).gamma(1.0, 1.0, (6, 30_000)).astype(np.float32)
+    losses[:, :9000] = losses[0, :9000]  # a third does not change at all
+    exact = rank_variance(losses)
+    monkeypatch.setattr("noisyselect.numeric.ranks._MANY", 1000)
+    counted = rank_variance(losses)
+    assert not np.array_equal(counted, exact)
+    assert np.abs(np.sqrt(counted) - np.sqrt(exact)).max() <= 5e-4
+    kept = [lowest(each, 18_000, ties=losses[-1]) for each in (counted, exact)]
+    assert np.mean(kept[0] != kept[1]) <= 2e-4
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), min_size=1), st.integers(0, 60))
+def test_the_lowest_are_the_first_of_a_sort_by_value_ties_and_row(pairs, n_keep):
+    values, ties = np.array(pairs).T
+    expected = np.zeros(values.size, dtype=bool)
+    expected[np.lexsort((ties, values))[:n_keep]] = True
+    assert np.array_equal(lowest(values, n_keep, ties), expected)
 
 
 def test_of_equal_values_those_with_the_smallest_ties_and_then_the_first_come_first():
