@@ -52,9 +52,13 @@ def knn_mixup_recipes(
     """
     lot = np.empty(ids.size)
     lot[np.argsort(ids, kind="stable")] = rng.random(ids.size)
-    wanted = anchors & (counts[labels] > 0)
-    rows, columns = np.nonzero(wanted[:, None] & (neighbours >= 0) & pool[neighbours])
-    turn = np.arange(rows.size) - np.searchsorted(rows, rows)
+    anchor_rows = np.flatnonzero(anchors & (counts[labels] > 0))
+    near = neighbours[anchor_rows]
+    partners = pool[near] & (near >= 0)
+    turns = np.cumsum(partners, axis=1, dtype=np.int32) - 1
+    needed = _turns_needed(labels[anchor_rows], partners.sum(axis=1), counts, near.shape[1])
+    found, columns = np.nonzero(partners & (turns < needed[labels[anchor_rows]][:, None]))
+    rows, turn = anchor_rows[found], turns[found, columns]
     queue = np.lexsort((lot[rows], turn, labels[rows]))
     ends = np.searchsorted(labels[rows][queue], np.arange(counts.size), side="right")
     starts = np.append(0, ends[:-1])
@@ -75,3 +79,13 @@ def knn_mixup_recipes(
         lam=np.maximum(lam, 1 - lam),
         labels=labels[anchor],
     )
+
+
+def _turns_needed(labels: IntArray, n_partners: IntArray, counts: IntArray, k: int) -> IntArray:
+    """Return how many turns of its anchors each class takes until it has its count, at most k."""
+    by_partners = np.bincount(labels * (k + 1) + n_partners, minlength=counts.size * (k + 1))
+    # Anchors take part in as many turns as they have partners.
+    taking_part = np.cumsum(by_partners.reshape(-1, k + 1)[:, :0:-1], axis=1)[:, ::-1]
+    have = np.cumsum(taking_part, axis=1)
+    needed: IntArray = np.minimum((have < counts[:, None]).sum(axis=1) + 1, k)
+    return needed
