@@ -9,6 +9,10 @@ class MissingEvidenceError(NoisySelectError, ValueError):
     """The log lacks something the selector reads: a column, or enough epochs."""
 
 
+class MissingDependencyError(NoisySelectError, ImportError):
+    """A package is not installed that comes with an optional extra."""
+
+
 class DamagedRunError(NoisySelectError, ValueError):
     """A run directory is truncated, altered, foreign or of another version."""
 

@@ -52,7 +52,8 @@ class ConfidentMarginSelector(Selector, needs=("probabilities",)):
     mean below one half is that of a class whose labels the networks mostly do not believe, as of a
     rare one among wrong labels of the others: it is no standard, as too many samples would exceed
     it. With every mean below one half, a sample is clean when its given label is the likeliest
-    class. A class that no label names is no rival.
+    class. A class that no label names is no rival. The rule is ours; `ConfidentLearningSelector`
+    asks cleanlab, which counts labels by pairs of classes before it drops any.
 
     Cost: O(n_samples n_classes).
 

@@ -79,7 +79,7 @@ class ProMixSelector(Selector, needs=("losses",)):
 
     Examples
     --------
-    Half of each class, and the label of the second sample, which is predicted with 0.995.
+    A quarter of each class, and the label of the second sample, predicted with 0.995.
 
     >>> losses = [[0.001, 0.005, 2.0, 3.0, 0.3, 0.6, 0.9, 1.2]]
     >>> log = TrainingLog(labels=[0, 0, 0, 0, 1, 1, 1, 1], losses=losses)
