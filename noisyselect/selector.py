@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import Field, dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from noisyselect.arrays import BoolArray
-from noisyselect.errors import DegenerateWarning, MissingEvidenceError
+from noisyselect.errors import DegenerateWarning
 from noisyselect.log import TrainingLog
+from noisyselect.rule import Rule
 from noisyselect.selection import Selection
 
-# How each column of a log comes about, for the error that names the way out.
-_WAYS_OUT = {
-    "losses": "bank.record(ids, losses=...)",
-    "predictions": "bank.record(ids, predictions=...)",
-    "probabilities": "bank.record(ids, probabilities=...)",
-    "features": "bank.record(ids, features=...)",
-    "lr": "bank.end_epoch(lr=...)",
-    "batches": "bank.record(ids, batches=...)",
-    "second_view": "bank.record(ids, second_view=...)",
-}
 
-
-class Selector(ABC):
+class Selector(Rule, ABC):
     """A rule that reads a training log and says which labels to trust.
 
     A selector is a frozen dataclass of hyper-parameters (``@dataclass(frozen=True, repr=False)``;
@@ -41,28 +29,6 @@ class Selector(ABC):
     ``(f & g).select(log) == f.select(log) & g.select(log)``, and likewise for ``|``, ``-``, ``^``
     and ``~``.
     """
-
-    needs: ClassVar[tuple[str, ...]] = ()
-
-    def __init_subclass__(cls, needs: tuple[str, ...] | None = None) -> None:
-        super().__init_subclass__()
-        unknown = [name for name in needs or () if name not in TrainingLog.__dataclass_fields__]
-        if unknown:
-            raise TypeError(
-                f"{cls.__name__}: `needs` must name columns of TrainingLog, got {unknown[0]!r}."
-            )
-        if needs is not None:
-            cls.needs = needs
-
-    @property
-    def history(self) -> int:
-        """Number of last epochs that the rule reads at most: the least window of a memory bank."""
-        return 1
-
-    @property
-    def summary(self) -> str:
-        """What is kept, in one sentence: the first line of the class's docstring."""
-        return (inspect.getdoc(type(self)) or "").split("\n", 1)[0]
 
     def select(self, log: TrainingLog, peer: TrainingLog | None = None) -> Selection:
         """Decide which labels of `log` to trust.
@@ -101,21 +67,7 @@ class Selector(ABC):
         rule: Callable[[TrainingLog, TrainingLog | None], tuple[Selection, ...]],
         n_answers: int = 1,
     ) -> tuple[Selection, ...]:
-        self._require(log)
-        usable: BoolArray = np.all(log.valid[-self.history :], axis=0)
-        if peer is not None:
-            self._require(peer)
-            if not np.array_equal(log.epochs[-1:], peer.epochs[-1:]):
-                raise ValueError(
-                    f"`peer` must end with the same epoch as `log`, got {peer.epochs[-1:]} and "
-                    f"{log.epochs[-1:]}. Cut the longer one with `until`."
-                )
-            if not (np.array_equal(log.ids, peer.ids) and np.array_equal(log.labels, peer.labels)):
-                raise ValueError(
-                    "`peer` must be the log of a second network over the same samples in the same "
-                    "order, got other ids or labels."
-                )
-            usable &= np.all(peer.valid[-self.history :], axis=0)
+        usable = self._usable(log, peer)
         if usable.all():
             return tuple(replace(_checked(part, self), ids=log.ids) for part in rule(log, peer))
         if not usable.any():
@@ -129,29 +81,6 @@ class Selector(ABC):
         rows = np.flatnonzero(usable)
         parts = rule(log.take(rows), None if peer is None else peer.take(rows))
         return tuple(_spread(_checked(part, self), usable, log) for part in parts)
-
-    def _require(self, log: TrainingLog) -> None:
-        if not isinstance(log, TrainingLog):
-            raise TypeError(
-                f"{type(self).__name__}.select needs a TrainingLog, got {type(log).__name__}. A "
-                "MemoryBank hands one out: bank.log()."
-            )
-        for name in self.needs:
-            if getattr(log, name) is None:
-                raise MissingEvidenceError(
-                    f"{type(self).__name__} needs `{name}`, but this log has only "
-                    f"{', '.join(log.columns)}. Record it with {_WAYS_OUT[name]}, or pass "
-                    f"`{name}=` to TrainingLog."
-                )
-
-    def __repr__(self) -> str:
-        known: dict[str, Field[Any]] = getattr(self, "__dataclass_fields__", {})
-        changed = [
-            f"{name}={getattr(self, name)!r}"
-            for name, field in known.items()
-            if getattr(self, name) != field.default
-        ]
-        return f"{type(self).__name__}({', '.join(changed)})"
 
     def __and__(self, other: Selector) -> Selector:
         return Combined("&", self, other) if isinstance(other, Selector) else NotImplemented
