@@ -45,7 +45,7 @@ class NLNLSelector(Selector, needs=("losses",)):
 
     Notes
     -----
-    Sections 3.2 and 3.3 of [1]_. With :math:`\ell_i^t` the cross-entropy of the given label at
+    The selective stages of [1]_. With :math:`\ell_i^t` the cross-entropy of the given label at
     epoch t, sample i is clean when
 
     .. math:: \bar p_i = \frac{1}{T} \sum_t e^{-\ell_i^t} \ge \gamma, \qquad

@@ -48,8 +48,9 @@ class ProMixSelector(Selector, needs=("losses",)):
 
     Notes
     -----
-    Section 3.1 of [1]_. Of the :math:`n_j` samples with label j, the :math:`k_j` of smallest loss
-    are kept, and of all others those that match with high confidence:
+    The class-wise small losses and the matched high confidence of [1]_. Of the :math:`n_j` samples
+    with label j, the :math:`k_j` of smallest loss are kept, and of all others those that match with
+    high confidence:
 
     .. math:: k_j = \max\big(1, \min(n_j, \lceil \rho N / C \rceil)\big), \qquad
               p_{i y_i} = e^{-\ell_i} > \tau.

@@ -55,8 +55,8 @@ class UNICONSelector(Selector, needs=("losses",)):
 
     Notes
     -----
-    Section 3.2 of [1]_. With :math:`p_i` the mean over the networks of the probability of the
-    given label, and :math:`d_i` the Jensen-Shannon divergence of the mean prediction from it,
+    The uniform selection of [1]_. With :math:`p_i` the mean over the networks of the probability of
+    the given label, and :math:`d_i` the Jensen-Shannon divergence of the mean prediction from it,
 
     .. math:: d_i = \mathrm{JS}(q_i, y_i) = \log 2 -
               \tfrac12 \big[(1 + p_i) \log(1 + p_i) - p_i \log p_i\big], \qquad
