@@ -1,4 +1,4 @@
-"""The contract that every selector keeps, as code: run it on your own."""
+"""The contracts of selectors and label correctors, as code: run them on your own."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import numpy as np
 
 import noisyselect
 from noisyselect.arrays import AnyArray
+from noisyselect.corrector import CorrectedLabels, LabelCorrector
 from noisyselect.errors import DegenerateWarning, MissingEvidenceError, NonFiniteWarning
 from noisyselect.log import TrainingLog
+from noisyselect.rule import Rule
 from noisyselect.selection import Selection
 from noisyselect.selector import Combined, Complement, Selector
 
@@ -52,6 +54,43 @@ def selector_checks() -> Iterator[Check]:
     yield check_float32_and_float64_agree
     yield check_history_is_all_that_is_read
     yield check_unusable_samples_are_never_selected
+    yield check_degenerate_logs_are_answered
+    yield check_missing_columns_are_named
+    yield check_the_representation_makes_it_again
+    yield check_the_docstring_is_complete
+
+
+def check_corrector(corrector: LabelCorrector) -> None:
+    """Raise AssertionError, naming the broken promise, unless `corrector` keeps the contract.
+
+    The promises are the functions ``check_...`` that `corrector_checks` yields; the last one is
+    about the docstring.
+
+    Parameters
+    ----------
+    corrector : LabelCorrector
+        An instance, with the hyper-parameters to be checked.
+
+    Examples
+    --------
+    >>> from noisyselect.correctors.selc import SELCCorrector
+    >>> check_corrector(SELCCorrector(alpha=0.8))
+    """
+    if not isinstance(corrector, LabelCorrector):
+        raise TypeError(f"`corrector` must be an instance of a LabelCorrector, got {corrector!r}.")
+    for check in corrector_checks():
+        check(corrector)
+
+
+def corrector_checks() -> Iterator[Callable[[LabelCorrector], None]]:
+    """Yield the checks of a label corrector one by one, each named after its promise."""
+    yield check_corrections_are_of_the_log
+    yield check_the_log_stays_as_it_was
+    yield check_the_answer_depends_on_nothing_else
+    yield check_permuting_samples_permutes_the_correction
+    yield check_renaming_classes_renames_the_correction
+    yield check_history_is_all_that_is_read
+    yield check_unusable_samples_keep_their_label
     yield check_degenerate_logs_are_answered
     yield check_missing_columns_are_named
     yield check_the_representation_makes_it_again
@@ -135,24 +174,34 @@ def check_answers_are_selections_of_the_log(selector: Selector) -> None:
             assert known.all(), "Recipes must name samples of the log."
 
 
-def check_the_log_stays_as_it_was(selector: Selector) -> None:
-    """Selecting writes nothing into the log."""
+def check_corrections_are_of_the_log(corrector: LabelCorrector) -> None:
+    """The answer has the samples, the given labels and the classes of the log."""
+    for log, peer in _ordinary_logs():
+        answer = corrector.correct(log, peer)
+        assert isinstance(answer, CorrectedLabels), "`correct` must return CorrectedLabels."
+        assert np.array_equal(answer.ids, log.ids), "The answer must be over the ids of the log."
+        assert np.array_equal(answer.given, log.labels), "The given labels must be the log's."
+        assert answer.probabilities.shape[1] == log.n_classes, "A column per class of the log."
+
+
+def check_the_log_stays_as_it_was(rule: Rule) -> None:
+    """The answer writes nothing into the log."""
     log, peer = next(_ordinary_logs())
     before = {name: getattr(log, name).copy() for name in log.columns}
-    selector.select(log, peer)
+    _answer(rule, log, peer)
     for name, values in before.items():
-        assert np.array_equal(getattr(log, name), values), f"Selecting changed `{name}`."
+        assert np.array_equal(getattr(log, name), values), f"The answer changed `{name}`."
 
 
-def check_the_answer_depends_on_nothing_else(selector: Selector) -> None:
-    """Selecting twice gives the same answer, whatever the global random state."""
+def check_the_answer_depends_on_nothing_else(rule: Rule) -> None:
+    """Asking twice gives the same answer, whatever the global random state."""
     log, peer = next(_ordinary_logs())
     state = np.random.get_state()  # noqa: NPY002 (the global state is the point)
     try:
         np.random.seed(1)  # noqa: NPY002
-        first = selector.select(log, peer)
+        first = _answer(rule, log, peer)
         np.random.seed(2)  # noqa: NPY002
-        second = copy.deepcopy(selector).select(log, peer)
+        second = _answer(copy.deepcopy(rule), log, peer)
     finally:
         np.random.set_state(state)  # noqa: NPY002
     assert first == second, "Two answers to one log differ: draw only from `random_state`."
@@ -186,6 +235,30 @@ def check_renaming_classes_changes_nothing(selector: Selector) -> None:
             assert renamed.synthetic == expected, "Renaming the classes changed the recipes."
 
 
+def check_permuting_samples_permutes_the_correction(corrector: LabelCorrector) -> None:
+    """The order of the samples does not matter."""
+    for log, peer in _ordinary_logs():
+        order = np.random.default_rng(5).permutation(log.n_samples)
+        answer = corrector.correct(log, peer)
+        permuted = corrector.correct(log.take(order), None if peer is None else peer.take(order))
+        for name in ("labels", "probabilities"):
+            _assert_equal(getattr(permuted, name), getattr(answer, name)[order], name, "permuting")
+
+
+def check_renaming_classes_renames_the_correction(corrector: LabelCorrector) -> None:
+    """The names of the classes do not matter."""
+    for log, peer in _ordinary_logs():
+        name_of = np.roll(np.arange(log.n_classes), 1)
+        answer = corrector.correct(log, peer)
+        renamed = corrector.correct(
+            _renamed(log, name_of), None if peer is None else _renamed(peer, name_of)
+        )
+        what = "renaming classes in"
+        _assert_equal(renamed.labels, name_of[answer.labels], "labels", what)
+        expected = answer.probabilities[:, np.argsort(name_of)]
+        _assert_equal(renamed.probabilities, expected, "probabilities", what)
+
+
 def check_float32_and_float64_agree(selector: Selector) -> None:
     """The precision of the recorded losses does not matter."""
     log, peer = next(_ordinary_logs())
@@ -198,14 +271,14 @@ def check_float32_and_float64_agree(selector: Selector) -> None:
     )
 
 
-def check_history_is_all_that_is_read(selector: Selector) -> None:
-    """A memory bank with `window=selector.history` loses nothing."""
+def check_history_is_all_that_is_read(rule: Rule) -> None:
+    """A memory bank with `window=rule.history` loses nothing."""
     for log, peer in _ordinary_logs():
-        short = selector.select(
-            log.last(selector.history), None if peer is None else peer.last(selector.history)
+        short = _answer(
+            rule, log.last(rule.history), None if peer is None else peer.last(rule.history)
         )
-        assert short == selector.select(log, peer), (
-            f"`history` is {selector.history}, but earlier epochs change the answer."
+        assert short == _answer(rule, log, peer), (
+            f"`history` is {rule.history}, but earlier epochs change the answer."
         )
 
 
@@ -226,12 +299,33 @@ def check_unusable_samples_are_never_selected(selector: Selector) -> None:
     _assert_equal(answer.clean[rest], alone.clean, "clean", "two non-finite losses in")
 
 
-def check_degenerate_logs_are_answered(selector: Selector) -> None:
-    """All losses equal, one class, a class missing, one sample: an answer, never a crash or NaN."""
-    log, _ = synthetic_log()
+def check_unusable_samples_keep_their_label(corrector: LabelCorrector) -> None:
+    """A sample with a loss that is not finite keeps its given label, and disturbs no other."""
+    log, peer = next(_ordinary_logs())
     assert log.losses is not None
+    losses = log.losses.copy()
+    losses[-1, [3, 17]] = np.nan, np.inf
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NonFiniteWarning)
+        answer = corrector.correct(replace(log, losses=losses), peer)
+    given = np.eye(log.n_classes)[log.labels[[3, 17]]]
+    assert np.array_equal(answer.probabilities[[3, 17]], given), (
+        "Samples with non-finite losses were corrected."
+    )
+    rest = np.delete(np.arange(log.n_samples), [3, 17])
+    alone = corrector.correct(log.take(rest), None if peer is None else peer.take(rest))
+    _assert_equal(
+        answer.probabilities[rest], alone.probabilities, "probabilities", "two non-finite losses in"
+    )
+
+
+def check_degenerate_logs_are_answered(rule: Rule) -> None:
+    """All evidence equal, one class, a class missing, few samples: an answer, no crash, no NaN."""
+    log, _ = synthetic_log()
+    assert log.losses is not None and log.probabilities is not None
     for odd in (
         replace(log, losses=np.ones_like(log.losses)),
+        replace(log, probabilities=np.full_like(log.probabilities, 1 / log.n_classes)),
         replace(log, labels=np.zeros_like(log.labels)),
         replace(log, labels=np.where(log.labels == 1, 2, log.labels)),
         log.take([0]),
@@ -239,57 +333,65 @@ def check_degenerate_logs_are_answered(selector: Selector) -> None:
     ):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DegenerateWarning)
-            selector.select(odd)
+            _answer(rule, odd)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DegenerateWarning)
         try:
-            selector.select(log.last(1))
+            _answer(rule, log.last(1))
         except MissingEvidenceError as error:
             assert "epochs" in str(error), "Too short a log must be refused by its epochs."
 
 
-def check_missing_columns_are_named(selector: Selector) -> None:
+def check_missing_columns_are_named(rule: Rule) -> None:
     """A log without a needed column is refused with its name."""
     log, _ = synthetic_log()
-    for name in selector.needs:
+    for name in rule.needs:
         try:
             without: dict[str, Any] = {name: None}
-            selector.select(replace(log, **without))
+            _answer(rule, replace(log, **without))
         except MissingEvidenceError as error:
             assert f"`{name}`" in str(error), f"The error must name `{name}`."
         else:
             raise AssertionError(f"A log without `{name}` was accepted, though it is needed.")
 
 
-def check_the_representation_makes_it_again(selector: Selector) -> None:
-    """``eval(repr(selector))`` is the same selector."""
+def check_the_representation_makes_it_again(rule: Rule) -> None:
+    """``eval(repr(rule))`` is the same rule."""
     names = {name: getattr(noisyselect, name) for name in noisyselect.__all__}
-    names |= {type(part).__name__: type(part) for part in _parts(selector)}
-    again = eval(repr(selector), names)  # noqa: S307 (our own repr)
-    assert repr(again) == repr(selector), f"{selector!r} does not make itself again."
+    names |= {type(part).__name__: type(part) for part in _parts(rule)}
+    again = eval(repr(rule), names)  # noqa: S307 (our own repr)
+    assert repr(again) == repr(rule), f"{rule!r} does not make itself again."
 
 
-def check_the_docstring_is_complete(selector: Selector) -> None:
+def check_the_docstring_is_complete(rule: Rule) -> None:
     """The class documents its parameters, its source and an example."""
-    doc = type(selector).__doc__ or ""
-    if isinstance(selector, Complement | Combined):
+    doc = type(rule).__doc__ or ""
+    if isinstance(rule, Complement | Combined):
         return
     sections = ("Parameters", "Notes", "References", "Examples")
     lacking = [f"the section {name}" for name in sections if f"{name}\n    ---" not in doc]
-    options = [name for name in type(selector).__init__.__annotations__ if name != "return"]
+    options = [name for name in type(rule).__init__.__annotations__ if name != "return"]
     lacking += [f"the option `{name}`" for name in options if name not in doc]
     assert not lacking, f"The docstring lacks {', '.join(lacking)}."
 
 
-def _parts(selector: Selector) -> list[Selector]:
-    """Return the selectors that a combination is made of."""
-    match selector:
+def _answer(rule: Rule, log: TrainingLog, peer: TrainingLog | None = None) -> object:
+    """Ask a selector or a label corrector."""
+    if isinstance(rule, LabelCorrector):
+        return rule.correct(log, peer)
+    assert isinstance(rule, Selector)
+    return rule.select(log, peer)
+
+
+def _parts(rule: Rule) -> list[Rule]:
+    """Return the selectors that a combination is made of, or the rule itself."""
+    match rule:
         case Combined():
-            return [*_parts(selector.left), *_parts(selector.right)]
+            return [*_parts(rule.left), *_parts(rule.right)]
         case Complement():
-            return _parts(selector.of)
+            return _parts(rule.of)
         case _:
-            return [selector]
+            return [rule]
 
 
 def _ordinary_logs() -> Iterator[tuple[TrainingLog, TrainingLog | None]]:

@@ -1,0 +1,1 @@
+"""One published method per file, each a label corrector."""
