@@ -86,7 +86,7 @@ class ConfidentLearningSelector(Selector, needs=("probabilities",)):
     Defaults: cleanlab's.
 
     Cost: O(n_samples n_classes log n_samples) on one core; the first call imports cleanlab, which
-    takes about a second.
+    takes longer.
 
     Fails where the networks have memorised the wrong labels: then nothing is an issue.
 

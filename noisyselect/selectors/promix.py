@@ -20,7 +20,7 @@ _KEPT = "small loss in its class"
 
 @dataclass(frozen=True, repr=False)
 class ProMixSelector(Selector, needs=("losses",)):
-    r"""Keep the smallest losses of each class, and every label that is predicted with confidence.
+    r"""Keep the samples of smallest loss in each class, and all whose label is predicted surely.
 
     Each network chooses for itself; a `peer` is not read.
 
