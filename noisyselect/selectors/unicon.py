@@ -24,9 +24,9 @@ _KEPT, _DROPPED = "small loss in its class", "large loss in its class"
 class UNICONSelector(Selector, needs=("losses",)):
     r"""Keep the same number of samples of every class, those whose label the networks agree with.
 
-    How many is the number of samples that are nearer to their label than the average sample; which
-    is decided within each class. With a `peer`, the mean prediction of both networks counts, and
-    both train on the one selection.
+    As many are kept as are nearer to their label than the average sample; which ones is decided
+    within each class. With a `peer`, the mean prediction of both networks counts, and both train on
+    the one selection.
 
     Parameters
     ----------
