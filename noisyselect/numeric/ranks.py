@@ -127,6 +127,23 @@ def lowest(values: npt.ArrayLike, n_keep: int, ties: npt.ArrayLike) -> BoolArray
     return mask
 
 
+def lowest_or_equal(values: npt.ArrayLike, n_keep: int) -> BoolArray:
+    """Return a mask of the `n_keep` smallest values and of those equal to the largest of them.
+
+    For values that nothing else tells apart: where the cut falls among equal ones, all are kept.
+
+    Examples
+    --------
+    >>> lowest_or_equal([0.3, 0.1, 0.2, 0.1], 1).tolist()
+    [False, True, False, True]
+    """
+    array = np.asarray(values)
+    if n_keep < 1:
+        return np.zeros(array.size, dtype=bool)
+    kept: BoolArray = array <= np.partition(array, n_keep - 1)[n_keep - 1]
+    return kept
+
+
 def lowest_per_group(
     values: npt.ArrayLike, groups: npt.ArrayLike, n_keep: npt.ArrayLike, ties: npt.ArrayLike
 ) -> BoolArray:

@@ -7,6 +7,7 @@ from scipy.stats import rankdata
 from noisyselect.numeric.ranks import (
     counted_ranks,
     lowest,
+    lowest_or_equal,
     lowest_per_group,
     midranks,
     rank_variance,
@@ -102,6 +103,13 @@ def test_of_equal_values_those_with_the_smallest_ties_and_then_the_first_come_fi
     assert lowest([1.0, 0.0, 1.0, 1.0], 3, ties=np.zeros(4)).tolist() == [True, True, True, False]
     assert lowest([1.0, 0.0], 0, ties=[0, 0]).tolist() == [False, False]
     assert lowest([1.0, 0.0, 1.0, 1.0], 2, ties=[5, 0, 4, 3]).tolist() == [False, True, False, True]
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=20), st.integers(0, 25))
+def test_the_lowest_or_equal_are_those_up_to_the_nth_of_the_sorted_values(values, n_keep):
+    n_keep = min(n_keep, len(values))
+    kept = lowest_or_equal(values, n_keep).tolist()
+    assert kept == [n_keep > 0 and value <= sorted(values)[n_keep - 1] for value in values]
 
 
 def test_the_lowest_of_each_group_are_those_of_a_search_group_by_group():
