@@ -29,6 +29,15 @@ def estimated_clean_rate(log: TrainingLog, method: str) -> float:
     return float(GMMSelector().select(log).clean.mean())
 
 
+def require_epochs(log: TrainingLog, method: str, n_epochs: int) -> None:
+    """Raise MissingEvidenceError unless `log` has `n_epochs` epochs."""
+    if log.n_epochs < n_epochs:
+        raise MissingEvidenceError(
+            f"{method} needs at least {n_epochs} epochs, got {log.n_epochs}. Record more, and keep "
+            "them: `window` of the bank."
+        )
+
+
 def forget_rate(epoch: int, noise_rate: float, n_gradual: int, exponent: float = 1.0) -> float:
     r"""Return the share of samples to leave out at `epoch`: Co-teaching's schedule.
 
