@@ -1,0 +1,45 @@
+"""How far the given label is ahead of the best other class."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from noisyselect.arrays import FloatArray, IntArray
+
+# A probability of 0, as float32 has it beyond 100 nats, counts as the least normal float32.
+_LEAST = float(np.finfo(np.float32).tiny)
+
+
+def mean_margin(probabilities: FloatArray, labels: IntArray) -> npt.NDArray[np.float64]:
+    r"""Return the area under the margin: its mean over epochs, in nats.
+
+    Parameters
+    ----------
+    probabilities : array of float in [0, 1], shape (n_epochs, n_samples, n_classes)
+        Softmax outputs of at least two classes.
+    labels : array of int in [0, n_classes), shape (n_samples,)
+
+    Returns
+    -------
+    array of float64, shape (n_samples,)
+        :math:`\operatorname{mean}_t (z_{iy} - \max_{c \ne y} z_{ic})`. Logits z differ as log
+        probabilities do. Within 88 nats of 0.
+
+    Notes
+    -----
+    O(n_epochs n_samples n_classes) time, memory for one epoch.
+
+    Examples
+    --------
+    >>> mean_margin(np.array([[[0.8, 0.1, 0.1], [0.2, 0.4, 0.4]]]), np.array([0, 0])).round(3)
+    array([ 2.079, -0.693])
+    """
+    rows = np.arange(labels.size)
+    total = np.zeros(labels.size)
+    for epoch in probabilities:
+        others = epoch.astype(np.float64)
+        own = others[rows, labels]
+        others[rows, labels] = 0
+        total += np.log(np.maximum(own, _LEAST)) - np.log(np.maximum(others.max(axis=1), _LEAST))
+    return total / len(probabilities)
