@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from noisyselect.arrays import FloatArray, IntArray
 
-# A probability of 0, as float32 has it beyond 100 nats, counts as the least normal float32.
-_LEAST = float(np.finfo(np.float32).tiny)
+# The least positive number of float16, the coarsest format that probabilities are recorded in.
+_LEAST = float(np.finfo(np.float16).smallest_subnormal)
 
 
 def mean_margin(probabilities: FloatArray, labels: IntArray) -> npt.NDArray[np.float64]:
@@ -24,11 +24,13 @@ def mean_margin(probabilities: FloatArray, labels: IntArray) -> npt.NDArray[np.f
     -------
     array of float64, shape (n_samples,)
         :math:`\operatorname{mean}_t (z_{iy} - \max_{c \ne y} z_{ic})`. Logits z differ as log
-        probabilities do. Within 88 nats of 0.
+        probabilities do.
 
     Notes
     -----
-    O(n_epochs n_samples n_classes) time, memory for one epoch.
+    A probability of 0 is one that was too small for the digits it was recorded with: it counts as
+    the smallest that is not 0, at most 6e-8, the least that float16 has. O(n_epochs n_samples
+    n_classes) time, memory for one epoch.
 
     Examples
     --------
@@ -36,10 +38,11 @@ def mean_margin(probabilities: FloatArray, labels: IntArray) -> npt.NDArray[np.f
     array([ 2.079, -0.693])
     """
     rows = np.arange(labels.size)
+    least = min(float(epoch.min(where=epoch > 0, initial=_LEAST)) for epoch in probabilities)
     total = np.zeros(labels.size)
     for epoch in probabilities:
         others = epoch.astype(np.float64)
         own = others[rows, labels]
         others[rows, labels] = 0
-        total += np.log(np.maximum(own, _LEAST)) - np.log(np.maximum(others.max(axis=1), _LEAST))
+        total += np.log(np.maximum(own, least)) - np.log(np.maximum(others.max(axis=1), least))
     return total / len(probabilities)

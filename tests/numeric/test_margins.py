@@ -27,6 +27,12 @@ def test_the_mean_margin_is_what_the_aum_package_computes_from_logits(dtype):
     assert got == pytest.approx([expected[name] for name in ids], abs=1e-5)
 
 
-def test_a_probability_of_0_counts_as_the_least_number():
+def test_a_probability_of_0_counts_as_the_smallest_that_is_not_0():
+    probabilities = np.array([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 1e-9], [0.125, 0.875]]])
+    margin = mean_margin(probabilities, np.array([0, 0]))
+    assert margin == pytest.approx([np.log(1e9), (np.log(1e-9) + np.log(1 / 7)) / 2])
+
+
+def test_a_probability_of_0_counts_as_6e_8_where_all_others_are_large():
     margin = mean_margin(np.array([[[1.0, 0.0], [0.0, 1.0]]]), np.array([0, 0]))
-    assert margin == pytest.approx([87.3365, -87.3365], abs=1e-3)
+    assert margin == pytest.approx([np.log(2.0**24), -np.log(2.0**24)])

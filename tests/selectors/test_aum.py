@@ -109,6 +109,16 @@ def test_the_tail_of_a_wide_gaussian_turns_no_decision():
     assert selection.score[selection.clean].min() > selection.score[~selection.clean].max()
 
 
+def test_probabilities_of_0_are_no_group_of_their_own():
+    # Recorded in float16, the surest samples have probabilities of 0 for all other classes.
+    logits, labels, truth = memorised_run(n_late=0)
+    logits[:, :5] *= 9
+    probabilities = softmax(logits).astype(np.float16)
+    assert (probabilities[0] == 0).any()
+    selection = AUMSelector().select(TrainingLog(labels=labels, probabilities=probabilities))
+    assert (selection.clean == (labels == truth)).mean() > 0.95
+
+
 def test_of_equal_margins_the_more_probable_label_comes_first():
     # Both margins are log 2 in one epoch.
     probabilities = [[[0.5, 0.25, 0.25], [0.625, 0.3125, 0.0625], [0.1, 0.2, 0.7]]]
