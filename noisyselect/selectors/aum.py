@@ -65,8 +65,7 @@ class AUMSelector(Selector, needs=("probabilities",)):
     with ``log.until(epoch)``. Of equal margins that with the larger probability of the label in the
     last epoch comes first.
 
-    Defaults: the paper's networks train 150 epochs before the rate drops, on CIFAR-10, CIFAR-100
-    and Tiny ImageNet.
+    Defaults: the paper's networks train 150 epochs on CIFAR-10 and CIFAR-100 before the rate drops.
 
     Cost: O(n_samples n_classes n_epochs) and one sort.
 

@@ -68,8 +68,8 @@ class CNLCUSoftSelector(Selector, needs=("losses",)):
 
     Notes
     -----
-    Section 2.2 of [1]_, with s losses in the window and :math:`n_i` the number of times that
-    sample i was chosen in it, plus 1:
+    The criterion of [1]_ with soft truncation, for s losses in the window and :math:`n_i` the
+    number of times that sample i was chosen in it, plus 1:
 
     .. math:: \mu_i = \frac{1}{s} \sum_t \log(1 + \ell_i^t + (\ell_i^t)^2 / 2), \qquad
               b_i = \mu_i - \frac{\sigma^2 (s + \sigma^2 \log(2s) / s^2)}{n_i + 1 - \sigma^2}.
@@ -178,9 +178,9 @@ class CNLCUHardSelector(Selector, needs=("losses",)):
 
     Notes
     -----
-    Section 2.2 of [1]_, with s losses in the window, :math:`t_o` outliers among those of sample i,
-    :math:`\mu_i` the mean of the others and :math:`n_i` the number of times that the sample was
-    chosen, plus 1:
+    The criterion of [1]_ with hard truncation, for s losses in the window, :math:`t_o` outliers
+    among those of sample i, :math:`\mu_i` the mean of the others and :math:`n_i` the number of
+    times that the sample was chosen, plus 1:
 
     .. math:: b_i = \mu_i - \frac{2 \sqrt{2 \tau_{\min}} L (s + \sqrt 2 t_o)}{(s - t_o) \sqrt s}
               \sqrt{\frac{\log(4s)}{n_i}}.

@@ -57,7 +57,7 @@ class DataMapSelector(Selector, needs=("losses",)):
 
     Notes
     -----
-    Equations 1 and 2 of [1]_, with :math:`p_i^t = e^{-\ell_i^t}` the probability of the given label
+    Section 2 of [1]_, with :math:`p_i^t = e^{-\ell_i^t}` the probability of the given label
     after epoch t of E:
 
     .. math:: \mu_i = \frac{1}{E} \sum_t p_i^t, \qquad

@@ -77,8 +77,7 @@ class MentorNetSelector(Selector, needs=("losses",)):
 
     Notes
     -----
-    Equation 5 of [1]_ and the curricula its code trains MentorNet to imitate, self-paced learning
-    [2]_ among them. With the percentile :math:`P_p` of the losses of epoch t, m starts at the first
+    The curricula that MentorNet [1]_ is trained to imitate, self-paced learning [2]_ among them. With the percentile :math:`P_p` of the losses of epoch t, m starts at the first
     of the window, and
 
     .. math:: m \leftarrow a m + (1 - a) P_p(\ell^t), \qquad a = \mathtt{decay}.

@@ -51,7 +51,7 @@ class O2UNetSelector(Selector, needs=("losses",)):
 
     Notes
     -----
-    Algorithm 1 of [1]_, over the epochs t of the cyclic stage:
+    The second stage of [1]_, over its epochs t:
 
     .. math:: s_i = \sum_t \big( \ell_i^t - \operatorname{mean}_j \ell_j^t \big), \qquad
               \{x_i : s_i \text{ among the } (1 - \tau) N \text{ smallest}\}.

@@ -65,7 +65,8 @@ def forget_rate(epoch: int, noise_rate: float, n_gradual: int, exponent: float =
 
 def keep_all(log: TrainingLog, method: str, why: str) -> Selection:
     """Return all samples of `log` with score 1, and warn: nothing speaks against any label."""
-    warn(method, f"{why}; every label is kept")
+    # The level is that of the caller of `select`, as in `warn`.
+    warnings.warn(f"{method}: {why}; every label is kept.", DegenerateWarning, stacklevel=6)
     everything = np.ones(log.n_samples, dtype=bool)
     return Selection(
         clean=everything,

@@ -38,8 +38,8 @@ class TruncatedGCESelector(Selector, needs=("losses",)):
 
     Notes
     -----
-    Section 3.3 of [1]_. The truncated generalised cross-entropy
-    :math:`L_q(p) = (1 - p^q) / q`, constant from :math:`p_i = k` downwards, is minimised in turns
+    The truncated generalised cross-entropy of [1]_,
+    :math:`L_q(p) = (1 - p^q) / q` and constant from :math:`p_i = k` downwards, is minimised in turns
     over the network and over weights :math:`v_i`,
 
     .. math:: \min_{\theta, v \in [0, 1]^n} \sum_i v_i L_q(p_i) - L_q(k) \sum_i v_i,

@@ -101,7 +101,7 @@ def test_the_posterior_stays_at_its_peak_above_it_but_not_at_one_below_the_mean(
     assert posterior[:peak] == pytest.approx(bayes[:peak], abs=1e-6)
     assert (posterior[peak:] == posterior[peak]).all()
     # With a wide upper component the peak of Bayes' rule is at 0.
-    wide = TwoBetas(np.array([0.6, 0.4]), np.array([8.0, 0.7]), np.array([30.0, 0.5]), False)
+    wide = TwoBetas(np.array([0.6, 0.4]), np.array([8.0, 0.3]), np.array([30.0, 0.35]), False)
     posterior = high_mean_posterior(grid, wide)
     assert posterior[0] > 0.99
     assert posterior[100] < 0.1

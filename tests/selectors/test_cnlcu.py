@@ -199,6 +199,13 @@ def test_of_a_batch_too_small_for_its_share_all_are_kept(method):
     assert method(clean_rate=0.4).select(log).clean.tolist() == [True, False, False, True, True]
 
 
+@BOTH
+def test_the_error_of_a_difference_costs_no_sample(method):
+    # 1 - (1 - 0.1) is a little less than a tenth of 20.
+    log = log_of(np.arange(20.0)[None], start=50)
+    assert method(clean_rate=0.1).select(log).labelled.tolist() == [0, 1]
+
+
 @pytest.mark.parametrize(
     "rule",
     [
