@@ -77,8 +77,9 @@ class MentorNetSelector(Selector, needs=("losses",)):
 
     Notes
     -----
-    The curricula that MentorNet [1]_ is trained to imitate, self-paced learning [2]_ among them. With the percentile :math:`P_p` of the losses of epoch t, m starts at the first
-    of the window, and
+    The curricula that MentorNet [1]_ is trained to imitate, self-paced learning [2]_ among them.
+    With the percentile :math:`P_p` of the losses of epoch t, m starts at the first of the window,
+    and
 
     .. math:: m \leftarrow a m + (1 - a) P_p(\ell^t), \qquad a = \mathtt{decay}.
 

@@ -38,9 +38,9 @@ class TruncatedGCESelector(Selector, needs=("losses",)):
 
     Notes
     -----
-    The truncated generalised cross-entropy of [1]_,
-    :math:`L_q(p) = (1 - p^q) / q` and constant from :math:`p_i = k` downwards, is minimised in turns
-    over the network and over weights :math:`v_i`,
+    The truncated generalised cross-entropy of [1]_, :math:`L_q(p) = (1 - p^q) / q` and constant
+    from :math:`p = k` downwards, is minimised in turns over the network and over weights
+    :math:`v_i`,
 
     .. math:: \min_{\theta, v \in [0, 1]^n} \sum_i v_i L_q(p_i) - L_q(k) \sum_i v_i,
               \qquad v_i = [p_i > k],
