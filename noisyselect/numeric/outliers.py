@@ -10,7 +10,7 @@ from noisyselect.arrays import BoolArray, FloatArray
 # As scikit-learn has it: values that coincide have a finite density.
 _LEAST_DISTANCE = 1e-10
 # Samples at a time, for all pairs of values of each are compared.
-_CHUNK = 65_536
+_CHUNK = 8192
 
 
 def local_outliers(

@@ -91,8 +91,9 @@ class MentorNetSelector(Selector, needs=("losses",)):
     which is left to the trainer. MentorNet DD, a network trained on samples whose labels are known
     to be right or wrong, is not here.
 
-    Defaults: the code has a percentile of 0.75 for PD on CIFAR-10 and CIFAR-100 with 20 % and 40 %
-    of the labels wrong and 0.5 with 80 %, chosen by hand; a decay of 0.5; :math:`\gamma` 1 and 2.
+    Defaults: on CIFAR-10 and CIFAR-100 the code has, set by hand, a percentile of 0.7 for
+    self-paced learning and focal, and for PD 0.75 with 20 % and 40 % of the labels wrong and 0.5
+    with 80 %; a decay of 0.5; :math:`\gamma` 1 and 2.
 
     Cost: O(window n) in n = n_samples, and one sort.
 
