@@ -87,8 +87,8 @@ class Case:
         draws = Draws.of(0, 0, 0, self.inputs.device)
         size, answers = self.settings.batch_size, []
         for step in range(n_steps):
-            x = self.labelled[torch.arange(step * size, (step + 1) * size)][0]
-            u = self.inputs.raw(self.unlabelled[step * size : (step + 1) * size]).to(x.dtype)
+            x = torch.arange(step * size, (step + 1) * size)
+            u = self.unlabelled[step * size : (step + 1) * size]
             answers.append(given(self.inputs, torch.cat([x, x, u, u]), self.settings, draws))
         return answers
 

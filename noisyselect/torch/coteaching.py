@@ -75,7 +75,7 @@ def coteaching_epoch(
     losses = torch.empty(2, len(batches), device=labels.device)
     kept = torch.zeros(2, len(labels), dtype=torch.bool, device=labels.device)
     for step, rows in enumerate(batches):
-        batch = given(inputs, inputs.raw(rows), settings, draws)
+        batch = given(inputs, rows, settings, draws)
         n_kept = max(1, int((1 - forgotten) * len(rows)))
         own = [
             functional.cross_entropy(network.logits(batch), labels[rows], reduction="none")

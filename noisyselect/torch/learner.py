@@ -87,14 +87,18 @@ class Learner:
 
     def _new_optimiser(self) -> torch.optim.Optimizer:
         settings = self._settings
-        return self._joined(
-            torch.optim.SGD(
-                self.module.parameters(),
-                settings.lr,
-                momentum=settings.momentum,
-                weight_decay=settings.weight_decay,
-            )
+        optimiser = torch.optim.SGD(
+            self.module.parameters(),
+            settings.lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
+        # A fused step wants momenta of all its weights or of none, and the first ones may be of the
+        # classifier alone. From 0 it makes of them what it would make of none.
+        for weight in self.module.parameters():
+            optimiser.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+        return self._joined(optimiser)
 
     def _joined(self, optimiser: torch.optim.Optimizer) -> torch.optim.Optimizer:
         """Let the processes step together, and the running mean of the weights follow."""

@@ -104,7 +104,7 @@ def warm_up_epoch(
     batches = shuffled_batches(len(labels), 2 * settings.batch_size, draws)
     losses = torch.empty(len(batches), device=labels.device)
     for step, rows in enumerate(batches):
-        logits = network.logits(given(inputs, inputs.raw(rows), settings, draws))
+        logits = network.logits(given(inputs, rows, settings, draws))
         loss = functional.cross_entropy(logits, labels[rows])
         if penalise:
             loss = loss + negative_entropy(logits)
@@ -170,16 +170,15 @@ def mixmatch_epoch(
     losses = torch.empty(len(batches), device=inputs.device)
     others = endless_batches(len(unlabelled), settings.batch_size, draws)
     for step, rows in enumerate(batches):
-        x, labels, trust = labelled[rows]
-        u = inputs.raw(unlabelled[next(others)] if len(unlabelled) else unlabelled).to(x.dtype)
+        u_rows = unlabelled[next(others)] if len(unlabelled) else unlabelled
         batch, targets, n_labelled = _inputs_and_targets(
-            network, peer, inputs, (x, labels, trust), u, settings, draws, strong
+            network, peer, inputs, labelled, rows, u_rows, settings, draws, strong
         )
         share = float(draws.shares.beta(settings.alpha, settings.alpha))
         mixed, mixed_targets = mix(batch, targets, max(share, 1 - share), draws.pixels)
         logits = network.logits(mixed)
         loss = soft_cross_entropy(logits[:n_labelled], mixed_targets[:n_labelled], class_weights)
-        if len(u) and lambda_u:
+        if len(u_rows) and lambda_u:
             unlabelled_loss = squared_error(logits[n_labelled:], mixed_targets[n_labelled:])
             loss = loss + lambda_u * unlabelled_loss
         loss = loss + settings.lambda_r * prior_divergence(logits)
@@ -193,35 +192,58 @@ def _inputs_and_targets(
     network: Learner,
     peer: Learner,
     inputs: Inputs,
-    labelled: tuple[Tensor, Tensor, Tensor],
-    u: Tensor,
+    labelled: SelectedSamples,
+    x_rows: Tensor,
+    u_rows: Tensor,
     settings: Settings,
     draws: Draws,
     strong: bool,
 ) -> tuple[Tensor, Tensor, int]:
     """Return all views (labelled, then unlabelled), their targets, and how many are labelled."""
-    x, labels, trust = labelled
     views = 2 if settings.augment else 1
-    batch = given(inputs, torch.cat([x] * views + [u] * views), settings, draws, strong)
-    n_labelled = views * len(x)
+    n_labelled = views * len(x_rows)
+    raw = _raw_views(inputs, labelled, x_rows.repeat(views), u_rows.repeat(views), settings, draws)
+    batch = _prepared(inputs, raw, settings, draws, strong)
 
-    own = network.logits(batch).softmax(dim=1)
-    own_x, own_u = own[:n_labelled], own[n_labelled:]
-    mean_x = own_x.view(views, len(x), -1).mean(dim=0)
-    refined = refine_labels(functional.one_hot(labels, own.shape[1]).to(own.dtype), trust, mean_x)
-    targets = sharpen(refined, settings.temperature).repeat(views, 1)
-    if len(u):
-        others_u = peer.logits(batch[n_labelled:]).softmax(dim=1)
-        guess = ((own_u + others_u) / 2).view(views, len(u), -1).mean(dim=0)
-        guessed = sharpen(guess, settings.temperature).repeat(views, 1)
-        targets = torch.cat([targets, guessed])
-    return batch, targets, n_labelled
+    answers = [network.logits(batch)]
+    if len(u_rows):
+        answers.append(peer.logits(batch[n_labelled:]))
+    # One softmax, one mean and one sharpening for all: in a small network's step each counts.
+    probabilities = torch.cat(answers).softmax(dim=1)
+    n_classes = probabilities.shape[1]
+    mean_x = probabilities[:n_labelled].view(views, len(x_rows), n_classes).mean(dim=0)
+    guess = probabilities[n_labelled:].view(2 * views, len(u_rows), n_classes).mean(dim=0)
+    labels = functional.one_hot(labelled.labels[x_rows], n_classes).to(mean_x.dtype)
+    refined = refine_labels(labels, labelled.trust[x_rows], mean_x)
+    sharp = sharpen(torch.cat([refined, guess]), settings.temperature)
+    x, u = torch.split(sharp, [len(x_rows), len(u_rows)])
+    return batch, torch.cat([x] * views + [u] * views), n_labelled
 
 
-def given(
+def _raw_views(
+    inputs: Inputs,
+    labelled: SelectedSamples,
+    x_rows: Tensor,
+    u_rows: Tensor,
+    settings: Settings,
+    draws: Draws,
+) -> Tensor:
+    """Return labelled samples, then unlabelled ones, as floats that are not augmented yet."""
+    n_labelled, n = len(x_rows), len(x_rows) + len(u_rows)
+    view = inputs.draw_views(n, draws.pixels) if settings.augment else None
+    x_view, u_view = (None, None) if view is None else (view[:n_labelled], view[n_labelled:])
+    return torch.cat([labelled.mixed(x_rows, x_view), inputs.raw(u_rows, u_view).float()])
+
+
+def given(inputs: Inputs, rows: Tensor, settings: Settings, draws: Draws) -> Tensor:
+    """Return what the network is given of samples: augmented or plain, normalised."""
+    raw = inputs.drawn(rows, draws.pixels) if settings.augment else inputs.raw(rows)
+    return _prepared(inputs, raw, settings, draws)
+
+
+def _prepared(
     inputs: Inputs, raw: Tensor, settings: Settings, draws: Draws, strong: bool = False
 ) -> Tensor:
-    """Return what the network is given of raw samples: augmented or plain, normalised."""
     if not settings.augment:
         return inputs.normalise(inputs.plain(raw))
     augment = inputs.augment_strongly if strong else inputs.augment
@@ -261,6 +283,6 @@ def mix(
     """Mix every row with that of a random permutation; one `share`, of the first, for all."""
     partner = torch.randperm(len(batch), generator=generator, device=batch.device)
     return (
-        torch.lerp(batch[partner], batch, share),
-        torch.lerp(targets[partner], targets, share),
+        batch.index_select(0, partner).lerp_(batch, share),
+        targets.index_select(0, partner).lerp_(targets, share),
     )

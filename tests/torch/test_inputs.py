@@ -23,16 +23,31 @@ def test_the_plain_view_is_the_first():
 def test_every_sample_gets_a_view_of_its_own_and_all_views_come_up():
     inputs = Views(views(), CPU)
     inputs.dropped = 0
-    batch = inputs.augment(inputs.values, torch.Generator().manual_seed(0))
-    chosen = (batch - inputs.values[:, 0])[:, 0] / 10
+    rows = torch.arange(200).flip(0)
+    batch = inputs.augment(inputs.drawn(rows, generator()), generator())
+    chosen = (batch - inputs.values[rows, 0])[:, 0] / 10
     assert set(chosen.tolist()) == {0, 1, 2}
     # One view for the whole sample, not one per feature.
-    assert torch.equal(batch, inputs.values[torch.arange(200), chosen.long()])
+    assert torch.equal(batch, inputs.values[rows, chosen.long()])
+
+
+def test_a_view_may_be_named_for_each_sample():
+    inputs = Views(views(), CPU)
+    rows, view = torch.tensor([3, 1, 3]), torch.tensor([0, 2, 1])
+    assert torch.equal(inputs.raw(rows, view), inputs.values[rows, view])
+
+
+def test_images_have_no_views_to_draw():
+    inputs, rows, untouched = Pixels(images(), CPU), torch.tensor([3, 1]), generator()
+    assert torch.equal(inputs.drawn(rows, untouched), inputs.values[rows])
+    assert torch.equal(untouched.get_state(), generator().get_state())
 
 
 def test_a_fifth_of_the_features_is_set_to_the_mean_which_is_zero_when_normalised():
     inputs = Views(views(), CPU)
-    batch = inputs.augment(inputs.values, torch.Generator().manual_seed(0))
+    given = inputs.values[:, 0].clone()
+    batch = inputs.augment(given, generator())
+    assert torch.equal(given, inputs.values[:, 0])
     dropped = inputs.normalise(batch) == 0
     assert 0.18 < dropped.float().mean() < 0.22
     assert len({tuple(row) for row in dropped.tolist()}) > 190
@@ -51,7 +66,7 @@ def test_features_have_one_augmentation_for_all_purposes():
     inputs = Views(views(), CPU)
     draws = [torch.Generator().manual_seed(4) for _ in range(3)]
     plain, strong, contrastive = (
-        method(inputs.values, generator)
+        method(inputs.values[:, 0], generator)
         for method, generator in zip(
             (inputs.augment, inputs.augment_strongly, inputs.augment_contrastively),
             draws,

@@ -57,3 +57,12 @@ def test_a_data_loader_takes_a_selection_image_by_image_or_batch_by_batch():
 def test_a_selection_of_other_samples_is_refused():
     with pytest.raises(ValueError, match="n_samples"):
         SelectedSamples(PIXELS[:3], [2, 0, 0], SELECTION)
+
+
+def test_a_synthetic_sample_is_made_of_one_view_of_both_parents():
+    # Sample s has s in view 0 and -s in view 1.
+    views = torch.stack([PIXELS, -PIXELS], dim=1)
+    selected = SelectedSamples(views, [2, 0, 0, 1], SELECTION)
+    index, view = torch.tensor([2, 3, 0, 2]), torch.tensor([0, 1, 1, 1])
+    assert selected.mixed(index, view)[:, 0].tolist() == [35, -20, -10, -35]
+    assert torch.equal(selected.mixed(index, view), selected[index][0][torch.arange(4), view])

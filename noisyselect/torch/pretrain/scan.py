@@ -134,7 +134,8 @@ def scan_epoch(
     losses = torch.empty(len(batches), device=inputs.device)
     for step, rows in enumerate(batches):
         near = draw_neighbours(neighbours, predictions, rows, draws.pixels)
-        batch = inputs.normalise(augment(inputs.raw(torch.cat([rows, near])), draws.pixels))
+        both = inputs.drawn(torch.cat([rows, near]), draws.pixels)
+        batch = inputs.normalise(augment(both, draws.pixels))
         anchor_logits, neighbour_logits = forward(network, head, batch).chunk(2)
         loss = scan_loss(anchor_logits, neighbour_logits, lambda_e)
         optimiser.zero_grad(set_to_none=True)

@@ -137,7 +137,7 @@ def simclr_epoch(
     batches = shuffled_batches(len(inputs.values), batch_size, draws)
     losses = torch.empty(len(batches), device=inputs.device)
     for step, rows in enumerate(batches):
-        both = inputs.raw(torch.cat([rows, rows]))
+        both = inputs.drawn(torch.cat([rows, rows]), draws.pixels)
         views = inputs.normalise(inputs.augment_contrastively(both, draws.pixels))
         first, second = forward(network, head, views).chunk(2)
         loss = nt_xent(first, second)
