@@ -15,6 +15,8 @@ Metric = Literal["euclidean", "cosine"]
 # neighbours that it has to find there.
 _QUERIES = 1000
 _RECALL = 0.95
+# Samples whose votes are counted at once, for a table of (samples, classes) that stays small.
+_BLOCK = 1024
 
 
 class FoundNeighbours(NamedTuple):
@@ -170,3 +172,72 @@ def label_agreement(
         voting &= support[near]
     agreeing = voting & (labels[near] == labels[rows][:, None])
     return agreeing.sum(axis=1), voting.sum(axis=1)
+
+
+class Votes(NamedTuple):
+    """What the nearest neighbours of each sample vote for.
+
+    Attributes
+    ----------
+    own : array of int, shape (n_samples,)
+        Votes for the sample's own label.
+    voting : array of int, shape (n_samples,)
+        Votes in all: neighbours that there are.
+    winner : array of int, shape (n_samples,)
+        The label with the most votes.
+    """
+
+    own: npt.NDArray[np.int64]
+    voting: npt.NDArray[np.int64]
+    winner: npt.NDArray[np.int64]
+
+
+def count_votes(votes: IntArray, neighbours: IntArray, own: IntArray) -> Votes:
+    """Count what the neighbours of each sample vote for, one vote each.
+
+    Parameters
+    ----------
+    votes : array of int >= 0, shape (n_samples,)
+        The label that each sample votes for as a neighbour.
+    neighbours : array of int, shape (n_samples, k)
+        Row positions, nearest first; -1 for none.
+    own : array of int >= 0, shape (n_samples,)
+        The label of each sample whose votes are counted in `Votes.own`.
+
+    Returns
+    -------
+    Votes
+        Of labels with equally many votes the own one wins, then the one of the nearest neighbour,
+        so that neither the order of the samples nor the names of the classes matter. A sample
+        without neighbours has its own label as winner.
+
+    Notes
+    -----
+    O(n_samples (k + n_classes)) time, in blocks of samples.
+
+    Examples
+    --------
+    >>> count_votes(np.array([0, 1, 1]), np.array([[1, 2], [0, 2], [0, -1]]), np.array([0, 1, 1]))
+    Votes(own=array([0, 1, 0]), voting=array([2, 2, 1]), winner=array([1, 1, 0]))
+    """
+    n_samples = len(neighbours)
+    n_labels = int(max(votes.max(), own.max())) + 1
+    # Where there is no neighbour, the vote goes to an extra label, the last.
+    label_of = np.append(votes, n_labels).astype(np.int64)
+    found = Votes(*np.empty((3, n_samples), dtype=np.int64))
+    for start in range(0, n_samples, _BLOCK):
+        block = slice(start, start + _BLOCK)
+        label = label_of[neighbours[block]]
+        row = np.arange(len(label))[:, None]
+        cells = (row * (n_labels + 1) + label).ravel()
+        counts = np.bincount(cells, minlength=len(label) * (n_labels + 1))
+        counts = counts.reshape(len(label), n_labels + 1)
+        counts[:, n_labels] = 0
+        most = counts.max(axis=1)
+        nearest = (counts[row, label] == most[:, None]).argmax(axis=1)
+        found.own[block] = counts[row[:, 0], own[block]]
+        found.voting[block] = counts.sum(axis=1)
+        found.winner[block] = np.where(
+            found.own[block] == most, own[block], label[row[:, 0], nearest]
+        )
+    return found

@@ -4,6 +4,7 @@ import pytest
 from noisyselect.numeric import neighbours as module
 from noisyselect.numeric.neighbours import (
     approximate_neighbours,
+    count_votes,
     label_agreement,
     nearest_neighbours,
 )
@@ -95,3 +96,36 @@ def test_agreement_counts_only_neighbours_in_the_support():
     # Row 3: 0 and 1 agree.
     assert agreeing.tolist() == [1, 1, 2]
     assert voting.tolist() == [2, 2, 3]
+
+
+def votes_one_by_one(votes, neighbours, own):
+    """The counts and the winner of each sample, by a loop."""
+    rows = []
+    for near, label in zip(neighbours, own, strict=True):
+        cast = [votes[j] for j in near if j >= 0]
+        most = max((cast.count(c) for c in cast), default=0)
+        winner = (
+            label if cast.count(label) == most else next(c for c in cast if cast.count(c) == most)
+        )
+        rows.append((cast.count(label), len(cast), winner))
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def test_votes_are_those_of_a_loop(monkeypatch):
+    monkeypatch.setattr(module, "_BLOCK", 7)
+    rng = np.random.default_rng(0)
+    for k in (1, 2, 5):
+        neighbours = rng.integers(-1, 50, (50, k))
+        neighbours[3] = -1
+        votes, own = rng.integers(0, 4, (2, 50))
+        found = count_votes(votes, neighbours, own)
+        assert [column.tolist() for column in found] == votes_one_by_one(votes, neighbours, own)
+
+
+def test_of_equally_many_votes_the_own_label_wins_and_then_the_nearest():
+    neighbours = np.array([[2, 1, 3, 0]])
+    votes = np.array([1, 2, 1, 2])
+    assert count_votes(votes, neighbours, np.array([2])).winner.tolist() == [2]
+    assert count_votes(votes, neighbours, np.array([0])).winner.tolist() == [1]
+    assert count_votes(votes, neighbours[:, ::-1], np.array([3])).winner.tolist() == [1]
+    assert count_votes(votes, neighbours[:, 1:], np.array([3])).winner.tolist() == [2]
