@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from noisyselect.arrays import FloatArray
+from noisyselect.arrays import FloatArray, IntArray
+from noisyselect.numeric.groups import rows_by_group
 
 # Bins of the grid on which large samples are fitted. A bin of the unit interval is then about 1 %
 # of the least standard deviation that `reg_covar` = 5e-4 allows, which moves no split measurably.
@@ -17,6 +18,8 @@ _EMPTY = 1e-12
 # Means closer than this, in deviations, do not tell a low component from a high one: on a single
 # heap the fit ends with both components on top of each other.
 _COINCIDE = 0.01
+# A share, two means and two variances are five numbers, which fewer values do not determine.
+_N_PARAMETERS = 5
 
 Vector = npt.NDArray[np.float64]
 
@@ -117,6 +120,39 @@ def low_mean_posterior(values: Vector, mixture: TwoGaussians) -> Vector:
     odds += 1
     posterior: Vector = np.reciprocal(odds, out=odds)
     return posterior
+
+
+def low_mean_posteriors(
+    values: FloatArray, groups: IntArray, reg_covar: float
+) -> tuple[Vector, npt.NDArray[np.intp]]:
+    """Fit two Gaussians to each group of values by itself, such as a class.
+
+    Parameters
+    ----------
+    values : array of float, shape (n,)
+        Each group is mapped onto [0, 1] before its fit.
+    groups : array of int >= 0, shape (n,)
+    reg_covar : float > 0
+        See `fit_two_gaussians`.
+
+    Returns
+    -------
+    posterior : array of float in [0, 1], shape (n,)
+        Of the component of the value's group with the smaller mean; 1 where the group supports no
+        two components.
+    collapsed : array of int
+        These groups, among them those of fewer than 5 values.
+    """
+    posterior = np.ones(values.size)
+    collapsed = []
+    for group, rows in rows_by_group(groups):
+        unit = unit_interval(values[rows])
+        mixture = fit_two_gaussians(unit, reg_covar)
+        if mixture.collapsed or unit.size < _N_PARAMETERS:
+            collapsed.append(group)
+        else:
+            posterior[rows] = low_mean_posterior(unit, mixture)
+    return posterior, np.array(collapsed, dtype=np.intp)
 
 
 def _gather(values: Vector) -> tuple[Vector, Vector]:

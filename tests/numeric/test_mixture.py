@@ -4,7 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.mixture import GaussianMixture
 
-from noisyselect.numeric.mixture import fit_two_gaussians, low_mean_posterior, unit_interval
+from noisyselect.numeric.mixture import (
+    fit_two_gaussians,
+    low_mean_posterior,
+    low_mean_posteriors,
+    unit_interval,
+)
 
 
 def reference_posterior(values, reg_covar=5e-4):
@@ -67,3 +72,24 @@ def test_any_finite_values_give_finite_probabilities(values):
     assert ((scaled >= 0) & (scaled <= 1)).all()
     posterior = low_mean_posterior(scaled, fit_two_gaussians(scaled))
     assert ((posterior >= 0) & (posterior <= 1)).all()
+
+
+def test_each_group_is_fitted_by_itself():
+    rng = np.random.default_rng(0)
+    groups = rng.choice([0, 2, 3], 300)
+    values = rng.normal(np.where(rng.random(300) < 0.4, 3.0, 0.0) + groups, 0.5)
+    posterior, collapsed = low_mean_posteriors(values, groups, 1e-6)
+    assert collapsed.size == 0
+    for group in (0, 2, 3):
+        own = unit_interval(values[groups == group])
+        expected = low_mean_posterior(own, fit_two_gaussians(own, 1e-6))
+        assert np.array_equal(posterior[groups == group], expected)
+
+
+def test_a_group_of_equal_or_of_fewer_than_five_values_has_no_two_components():
+    groups = np.repeat([1, 4, 6], [20, 4, 6])
+    values = np.concatenate([np.full(20, 0.3), [0, 0, 1, 1], [0, 0, 0.1, 1, 1, 1.1]])
+    posterior, collapsed = low_mean_posteriors(values, groups, 1e-6)
+    assert collapsed.tolist() == [1, 4]
+    assert (posterior[:24] == 1).all()
+    assert (posterior[24:] > 0.5).tolist() == [True] * 3 + [False] * 3

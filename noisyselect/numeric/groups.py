@@ -1,0 +1,27 @@
+"""The rows of each group, such as a class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from noisyselect.arrays import IntArray
+
+
+def rows_by_group(groups: IntArray) -> Iterator[tuple[int, npt.NDArray[np.intp]]]:
+    """Yield each group that occurs with its row positions, both in ascending order.
+
+    One sort: O(n log n) for any number of groups.
+
+    Examples
+    --------
+    >>> [(group, rows.tolist()) for group, rows in rows_by_group(np.array([2, 0, 2]))]
+    [(0, [1]), (2, [0, 2])]
+    """
+    order = np.argsort(groups, kind="stable")
+    ordered = groups[order]
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    for start, rows in zip(starts, np.split(order, starts[1:]), strict=True):
+        yield int(ordered[start]), rows
