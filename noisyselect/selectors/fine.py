@@ -18,6 +18,7 @@ from noisyselect.selector import Selector
 
 # The regulariser of scikit-learn's mixture, which the official code leaves as it is.
 _REG_COVAR = 1e-6
+_DIGITS = 12
 
 
 @dataclass(frozen=True, repr=False)
@@ -113,7 +114,8 @@ def _alignment(features: FloatArray, labels: IntArray) -> npt.NDArray[np.float64
         length = np.linalg.norm(own, axis=1)
         along = np.abs(own @ _main_direction(own))
         alignment[rows] = np.divide(along, length, out=np.zeros(rows.size), where=length > 0)
-    return alignment
+    # Equal features differ by rounding errors, which are no evidence.
+    return alignment.round(_DIGITS)
 
 
 def _main_direction(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -116,6 +116,14 @@ def test_equal_features_speak_against_no_label(features):
     assert (selection.score == 1).all()
 
 
+def test_rounding_errors_of_equal_directions_are_no_evidence():
+    rng = np.random.default_rng(0)
+    features = rng.uniform(0.1, 3, (2001, 1)) * rng.normal(size=37)
+    log = TrainingLog(labels=rng.integers(0, 3, 2001), features=features)
+    with pytest.warns(DegenerateWarning, match="in 3 classes"):
+        assert FINESelector().select(log).clean.all()
+
+
 def test_a_class_of_fewer_than_five_samples_is_kept():
     log, _ = directed_log(300)
     labels = np.where(np.arange(300) < 4, 3, log.labels)
