@@ -11,6 +11,7 @@ import numpy.typing as npt
 from noisyselect.arrays import FloatArray, IntArray, first
 from noisyselect.errors import DegenerateWarning
 from noisyselect.log import TrainingLog
+from noisyselect.numeric.directions import along_main_directions
 from noisyselect.numeric.groups import rows_by_group
 from noisyselect.numeric.mixture import low_mean_posteriors
 from noisyselect.selection import Selection
@@ -112,22 +113,7 @@ def _alignment(features: FloatArray, labels: IntArray) -> npt.NDArray[np.float64
         # Products of very large or very small features would not be finite, or 0.
         own /= max(np.abs(own).max(), np.finfo(np.float64).tiny)
         length = np.linalg.norm(own, axis=1)
-        along = np.abs(own @ _main_direction(own))
+        along = np.abs(along_main_directions(own, 1)[:, 0])
         alignment[rows] = np.divide(along, length, out=np.zeros(rows.size), where=length > 0)
     # Equal features differ by rounding errors, which are no evidence.
     return alignment.round(_DIGITS)
-
-
-def _main_direction(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the first eigenvector of the sum of the outer products of the rows with themselves."""
-    from scipy.linalg import eigh
-
-    n_rows, n_features = rows.shape
-    wide = n_rows < n_features
-    # Both matrices have the same eigenvalues; the smaller one costs less.
-    gram = rows @ rows.T if wide else rows.T @ rows
-    largest = len(gram) - 1
-    _, vectors = eigh(gram, subset_by_index=[largest, largest])
-    direction: npt.NDArray[np.float64] = rows.T @ vectors[:, 0] if wide else vectors[:, 0]
-    direction /= max(np.linalg.norm(direction), np.finfo(np.float64).tiny)
-    return direction

@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+
+from noisyselect.numeric import density as module
+from noisyselect.numeric.density import count_near
+
+
+def by_all_pairs(rows, share):
+    """The rule on the whole matrix of distances in float64."""
+    distance = np.sqrt(((rows[:, None] - rows[None]) ** 2).sum(axis=2))
+    cut_off = np.sort(distance, axis=None)[int(rows.shape[0] ** 2 * share)]
+    return (distance < cut_off).sum(axis=1) - (cut_off > 0)
+
+
+def test_four_rows_worked_by_hand():
+    # The sorted distances are 0 (4 times) and 1, 2, 3, 4, 6, 7 twice each; place 9 of 16 is a 3.
+    rows = np.array([[0.0], [1.0], [3.0], [7.0]])
+    assert count_near(rows, 0.6).tolist() == [1, 2, 1, 0]
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.97])
+@pytest.mark.parametrize(("n_rows", "n_features"), [(2, 1), (3, 2), (40, 3), (700, 20)])
+def test_counts_are_those_of_all_pairs(share, n_rows, n_features):
+    rng = np.random.default_rng(n_rows)
+    rows = rng.normal(size=(n_rows, n_features)) * rng.gamma(1.0, 1.0, (n_rows, 1)) + 5
+    assert np.array_equal(count_near(rows, share), by_all_pairs(rows, share))
+
+
+def test_pairs_that_float32_cannot_tell_apart_are_told_apart():
+    # 1e-8 apart around the unit circle, seen from its centre.
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(0, 2 * np.pi, 300)
+    rows = np.stack([np.cos(angle), np.sin(angle)], axis=1) * (1 + 1e-8 * rng.normal(size=(300, 1)))
+    rows[:60] *= 1e-9
+    for share in (0.3, 0.34, 0.4):
+        assert np.array_equal(count_near(rows, share), by_all_pairs(rows, share))
+
+
+def test_the_counts_hold_when_the_error_of_float32_is_made_as_large_as_stated(monkeypatch):
+    n_features = 3
+    error = 4 * (n_features + 8) * 2.0**-24
+    rows = np.random.default_rng(1).normal(size=(200, n_features))
+    expected = by_all_pairs(rows, 0.6)
+    scan = module._scan
+
+    def blurred(scaled, low, high):
+        counts, inside = scan(scaled, -1.0, 5.0)
+        rng = np.random.default_rng(2)
+        squared = inside.squared + rng.choice([-0.9, 0.9], inside.squared.size) * error
+        below = inside.where(squared < low)
+        for end in (below.first, below.second):
+            counts += np.bincount(end, minlength=200)
+        found = inside._replace(squared=squared).where((squared >= low) & (squared <= high))
+        return counts, found
+
+    monkeypatch.setattr(module, "_scan", blurred)
+    assert np.array_equal(count_near(rows, 0.6), expected)
+
+
+def test_the_order_and_the_scale_of_the_rows_do_not_matter():
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(500, 8))
+    order = rng.permutation(500)
+    counts = count_near(rows, 0.6)
+    assert np.array_equal(count_near(rows[order], 0.6), counts[order])
+    for scale in (1e-300, 1e-5, 1e300):
+        assert np.array_equal(count_near(rows * scale, 0.6), counts)
+    assert np.array_equal(
+        count_near(rows.astype(np.float32), 0.6),
+        by_all_pairs(rows.astype(np.float32).astype(np.float64), 0.6),
+    )
+
+
+def test_a_bad_guess_of_the_range_is_mended(monkeypatch):
+    rows = np.random.default_rng(4).normal(size=(300, 4))
+    expected = by_all_pairs(rows, 0.6)
+    monkeypatch.setattr(
+        module, "_squared_of_random_pairs", lambda scaled: np.linspace(0, 1e-3, 900)
+    )
+    assert np.array_equal(count_near(rows, 0.6), expected)
+    monkeypatch.setattr(module, "_squared_of_random_pairs", lambda scaled: np.linspace(3, 4, 900))
+    assert np.array_equal(count_near(rows, 0.6), expected)
+
+
+def test_blocks_give_what_one_block_gives(monkeypatch):
+    rows = np.random.default_rng(5).normal(size=(100, 4))
+    whole = count_near(rows, 0.6)
+    monkeypatch.setattr(module, "_BLOCK", 7)
+    monkeypatch.setattr(module, "_PAIRS", 3)
+    assert np.array_equal(count_near(rows, 0.6), whole)
+
+
+def test_distances_equal_but_for_rounding_are_not_nearer_than_each_other():
+    # Steps of 0.1 along a line, which float64 does not hold.
+    rows = np.arange(30)[:, None] * 0.1 + 0.7
+    whole = np.arange(30)[:, None] * 1.0
+    for share in (0.2, 0.5, 0.8):
+        assert np.array_equal(count_near(rows, share), by_all_pairs(whole, share))
+
+
+def test_equal_rows_have_no_one_nearer_than_the_cut_off():
+    assert (count_near(np.full((50, 3), 0.1), 0.6) == 0).all()
+    assert (count_near(np.zeros((50, 3)), 0.6) == 0).all()
+    assert count_near(np.ones((1, 3)), 0.6).tolist() == [0]
+    # Most pairs are of equal rows, so that the cut-off is 0.
+    rows = np.repeat([[0.1, 0.2], [0.3, 0.4]], [90, 10], axis=0)
+    assert (count_near(rows, 0.6) == 0).all()
+    assert np.array_equal(count_near(rows, 0.9), by_all_pairs(rows, 0.9))
