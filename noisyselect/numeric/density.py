@@ -7,35 +7,36 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from noisyselect.arrays import BoolArray, FloatArray
+from noisyselect.arrays import FloatArray, IntArray
 
 # Rows whose distances to all others are held at once.
 _BLOCK = 256
-# Pairs whose distances are held in float64 at once.
+# Pairs whose distances are computed in float64 at once.
 _PAIRS = 1 << 15
 # Pairs drawn per row to guess the cut-off, and the standard errors that the guess may be off.
 _DRAWN = 4
-_ERRORS = 5.0
-# Squared distances nearer to each other than this, in units of the farthest row's distance from the
-# mean, are equal: what is equal on paper differs by rounding in float64.
+_ERRORS = 4.0
+# Squared distances that differ by less than this share are equal: what is equal on paper differs by
+# rounding. So are those below its square, with the largest feature at about 1.
 _EQUAL = 1e-12
+# More than products too small for float32 lose.
+_UNDERFLOW = 1e-36
 
 Rows = npt.NDArray[np.float64]
 Vector = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
 
 
 class _Pairs(NamedTuple):
-    """Pairs of rows with their squared distance as float32 tells it."""
+    """Pairs of rows, and between which bounds their squared distance lies."""
 
-    first: npt.NDArray[np.intp]
-    second: npt.NDArray[np.intp]
-    squared: Vector
-
-    def where(self, mask: BoolArray) -> _Pairs:
-        return _Pairs(self.first[mask], self.second[mask], self.squared[mask])
+    first: npt.NDArray[np.int32]
+    second: npt.NDArray[np.int32]
+    at_least: npt.NDArray[np.float32]
+    at_most: npt.NDArray[np.float32]
 
 
-def count_near(rows: FloatArray, share: float) -> npt.NDArray[np.int64]:
+def count_near(rows: FloatArray, share: float) -> Counts:
     r"""Count, for each row, the others that are nearer than a quantile of all distances.
 
     Parameters
@@ -48,114 +49,163 @@ def count_near(rows: FloatArray, share: float) -> npt.NDArray[np.int64]:
     Returns
     -------
     array of int64 in [0, n), shape (n,)
-        How many others are strictly nearer than the cut-off.
+        How many others are nearer than the cut-off. A squared distance within 1e-12 of the squared
+        cut-off, relatively, counts as equal to it.
 
     Notes
     -----
     O(n^2 n_features) time and about O(n^1.5) memory. All distances are computed once, as a product
-    of matrices in float32, whose error is at most :math:`\epsilon = 4 (n_{features} + 8) 2^{-24}`
-    in units of the farthest row's squared distance from the mean. A random sample of pairs tells a
-    range for the cut-off; pairs below it are counted, those in it are gathered, and if the cut-off
-    turns out to be elsewhere the range is widened. The cut-off in float32 is within
-    :math:`\epsilon` of the true one, so only pairs within :math:`2 \epsilon` of it are computed
-    again in float64. Hence the counts are those of float64 arithmetic, and the sample and the order
-    of the rows have no part in them.
+    of matrices in float32. The squared distance of the rows a and b, taken from the mean, is then
+    off by at most :math:`e = 2 (n_{features} + 8) 2^{-24} (|a|^2 + |b|^2)`. A random sample of
+    pairs tells a range for the cut-off; pairs surely below it are counted, pairs that may be in it
+    are gathered, and if the cut-off turns out to be elsewhere the range is widened. The true
+    cut-off is between the quantiles of all distances less and plus e, and the distances that may be
+    on either side of it are computed again in float64. Hence the counts are those of float64, and
+    neither the sample nor the order of the rows has a part in them. Where very many distances equal
+    the cut-off, as on a grid, all of them are gathered and computed again.
 
     Examples
     --------
     >>> count_near(np.array([[0.0], [1.0], [3.0], [7.0]]), 0.6).tolist()
     [1, 2, 1, 0]
     """
-    n_rows, n_features = rows.shape
-    counts = np.zeros(n_rows, dtype=np.int64)
+    n_rows = len(rows)
     # Of the sorted n^2 distances the first n are of the rows to themselves, and each pair is there
     # twice.
     rank = (int(n_rows * n_rows * share) - n_rows) // 2
-    scaled = _scaled(rows)
-    if rank < 0 or scaled is None:
-        return counts  # the cut-off is 0, and nothing is nearer
-    error = 4 * (n_features + 8) * 2.0**-24
-    margin = _ERRORS * 0.5 / np.sqrt(_DRAWN * n_rows)
-    drawn = _squared_of_random_pairs(scaled)
-    n_pairs = n_rows * (n_rows - 1) // 2
-    while True:
-        low, high = _range(drawn, rank / n_pairs, margin, 3 * error)
-        counts, inside = _scan(scaled, low, high)
-        place = rank - int(counts.sum()) // 2
-        if 0 <= place < inside.squared.size:
-            guess = float(np.partition(inside.squared, place)[place])
-            if low + 2 * error <= guess <= high - 2 * error:
-                break
-        margin *= 4
-    # In float64 the cut-off, like the distance of each pair, is within one error of float32's.
-    nearer = inside.where(inside.squared < guess - 2 * error)
-    unsure = inside.where(np.abs(inside.squared - guess) <= 2 * error)
-    exact = _squared(scaled, unsure.first, unsure.second)
-    place -= nearer.squared.size
-    cut_off = np.partition(exact, place)[place]
-    for pairs in (nearer, unsure.where(exact < cut_off - _EQUAL)):
-        counts += np.bincount(pairs.first, minlength=n_rows)
-        counts += np.bincount(pairs.second, minlength=n_rows)
+    exact = _scaled(rows)
+    around = exact - exact.mean(axis=0)
+    square = (around**2).sum(axis=1)
+    if _cut_off_is_zero(exact, square, rank):
+        return np.zeros(n_rows, dtype=np.int64)
+
+    # Rows as far from the mean as each other have errors alike.
+    order = np.argsort(square)
+    exact, around, square = exact[order], around[order], square[order]
+    around /= np.sqrt(square[-1])
+    square /= square[-1]
+    counts, pairs, place = _around_cut_off(around, square, rank)
+    at_least, at_most = _nth(pairs.at_least, place), _nth(pairs.at_most, place)
+    nearer = pairs.at_most < at_least
+    unsure = np.flatnonzero(~nearer & (pairs.at_least <= at_most))
+    squared = _squared(exact, pairs.first[unsure], pairs.second[unsure])
+    cut_off = _nth(squared, place - int(nearer.sum()))
+    nearer[unsure] = squared < cut_off * (1 - _EQUAL) - _EQUAL**2
+    for end in (pairs.first, pairs.second):
+        counts += np.bincount(end[nearer], minlength=n_rows)
+    counts[order] = counts.copy()
     return counts
 
 
-def _scaled(rows: FloatArray) -> Rows | None:
-    """Return the rows around their mean, the farthest at distance 1; None where all are equal."""
-    scaled = rows.astype(np.float64)
-    scaled /= max(np.abs(scaled).max(), np.finfo(np.float64).tiny)
-    scaled -= scaled.mean(axis=0)
-    farthest = np.linalg.norm(scaled, axis=1).max()
-    return scaled / farthest if farthest > _EQUAL else None
+def _scaled(rows: FloatArray) -> Rows:
+    """Return the rows in float64, the largest entry at about 1; by a power of 2, so exactly."""
+    exact = rows.astype(np.float64)
+    _, exponent = np.frexp(np.abs(exact).max())
+    return np.ldexp(exact, -int(exponent))
 
 
-def _squared_of_random_pairs(scaled: Rows) -> Vector:
+def _cut_off_is_zero(exact: Rows, square: Vector, rank: int) -> bool:
+    if rank < 0 or square.max() <= _EQUAL**2:
+        return True
+
+    def n_pairs_of(copies: IntArray) -> int:
+        return int((copies * (copies - 1) // 2).sum())
+
+    # Copies are as far from the mean as each other, which is quickly told.
+    if n_pairs_of(np.unique(square, return_counts=True)[1]) <= rank:
+        return False
+    return n_pairs_of(np.unique(exact, axis=0, return_counts=True)[1]) > rank
+
+
+def _around_cut_off(around: Rows, square: Vector, rank: int) -> tuple[Counts, _Pairs, int]:
+    """Find the pairs that may be at the cut-off.
+
+    Returns
+    -------
+    counts : array of int64, shape (n,)
+        Partners of each row that are surely nearer than all of `pairs`, and than the cut-off.
+    pairs : _Pairs
+        Those that are neither surely nearer nor surely farther.
+    place : int
+        Place of the cut-off among the sorted distances of `pairs`.
+    """
+    n_rows = len(around)
+    n_pairs = n_rows * (n_rows - 1) // 2
+    lower, upper = _bounds_of_random_pairs(around, square)
+    margin = _ERRORS * 0.5 / np.sqrt(lower.size)
+    while True:
+        # Squared distances of rows within 1 of the mean lie in [0, 4].
+        low = _quantile(lower, rank / n_pairs - margin, outside=-1.0)
+        high = _quantile(upper, rank / n_pairs + margin, outside=5.0)
+        counts, pairs = _scan(around, square, low, high)
+        place = rank - int(counts.sum()) // 2
+        if 0 <= place < pairs.first.size:
+            at_least, at_most = _nth(pairs.at_least, place), _nth(pairs.at_most, place)
+            if low <= at_least and at_most <= high:
+                return counts, pairs, place
+        margin *= 4
+
+
+def _bounds_of_random_pairs(around: Rows, square: Vector) -> tuple[Vector, Vector]:
+    """Return, sorted, the least and the greatest bounds that `_scan` may give for random pairs."""
     rng = np.random.default_rng(0)
-    n_rows = len(scaled)
+    n_rows, n_features = around.shape
     first = rng.integers(0, n_rows, _DRAWN * n_rows)
     second = (first + rng.integers(1, n_rows, first.size)) % n_rows
-    return np.sort(_squared(scaled, first, second))
+    squared = _squared(around.astype(np.float32), first, second)
+    # One error of the distance, one of its bound, and one for this estimate.
+    error = 3 * _error(square[first], square[second], n_features)
+    return np.sort(squared - error), np.sort(squared + error)
 
 
-def _range(drawn: Vector, share: float, margin: float, slack: float) -> tuple[float, float]:
-    """Return where the quantile of all squared distances probably is."""
-    # Squared distances of rows within 1 of the mean lie in [0, 4].
-    low, high = -1.0, 5.0
-    if share - margin > 0:
-        low = float(drawn[int((share - margin) * drawn.size)]) - slack
-    if share + margin < 1:
-        high = float(drawn[int((share + margin) * drawn.size)]) + slack
-    return low, high
+def _quantile(ordered: Vector, share: float, outside: float) -> float:
+    return float(ordered[int(share * ordered.size)]) if 0 < share < 1 else outside
 
 
-def _scan(scaled: Rows, low: float, high: float) -> tuple[npt.NDArray[np.int64], _Pairs]:
-    """Count the partners of each row nearer than `low`; return the pairs from there to `high`."""
-    n_rows = len(scaled)
-    square = (scaled**2).sum(axis=1)
+def _error(square: FloatArray, other: FloatArray, n_features: int) -> Vector:
+    """Return by how much float32 may miss the squared distance of rows so far from the mean."""
+    error: Vector = 2 * (n_features + 8) * 2.0**-24 * (square + other) + _UNDERFLOW
+    return error
+
+
+def _scan(around: Rows, square: Vector, low: float, high: float) -> tuple[Counts, _Pairs]:
+    """Count the partners of each row surely below `low`; return the pairs maybe up to `high`."""
+    n_rows, n_features = around.shape
     one = np.ones(n_rows)
     # One product gives |a|^2 - 2ab + |b|^2.
-    left = np.column_stack([-2 * scaled, square, one]).astype(np.float32)
-    right = np.column_stack([scaled, one, square]).astype(np.float32)
+    left = np.column_stack([-2 * around, square, one]).astype(np.float32)
+    right = np.column_stack([around, one, square]).astype(np.float32)
     counts = np.zeros(n_rows, dtype=np.int64)
+    # Each pair once: what is left of the diagonal is seen from the other side.
+    seen = np.tri(min(_BLOCK, n_rows), dtype=bool)
     found = []
     for start in range(0, n_rows, _BLOCK):
         squared = left[start : start + _BLOCK] @ right[start:].T
-        # Each pair once: what is left of the diagonal was seen, or is seen from the other side.
         height, width = squared.shape
-        squared[np.tril_indices(height)] = np.inf
-        below = squared < np.float32(low)
+        squared[:, :height][seen[:height, :height]] = np.inf
+        # The last row of the block is the farthest from the mean.
+        error = _error(square[start + height - 1], square[start:], n_features)
+        below = squared < (low - error).astype(np.float32)
         counts[start : start + height] += below.sum(axis=1)
         counts[start:] += below.sum(axis=0)
-        inside = np.flatnonzero(below ^ (squared <= np.float32(high)))
-        row, column = np.divmod(inside, width)
-        found.append((row + start, column + start, squared.ravel()[inside].astype(np.float64)))
+        maybe = np.flatnonzero(below ^ (squared <= (high + error).astype(np.float32)))
+        row, column = np.divmod(maybe, width)
+        first, second = (row + start).astype(np.int32), (column + start).astype(np.int32)
+        middle = squared.ravel()[maybe]
+        off = _error(square[first], square[second], n_features).astype(np.float32)
+        found.append((first, second, middle - off, middle + off))
     return counts, _Pairs(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
 
-def _squared(scaled: Rows, first: npt.NDArray[np.intp], second: npt.NDArray[np.intp]) -> Vector:
-    """Return the squared distances of pairs in float64, the same from either side."""
+def _squared(rows: FloatArray, first: IntArray, second: IntArray) -> Vector:
+    """Return the squared distances of pairs, the same from either side."""
     squared = np.empty(first.size)
     for start in range(0, first.size, _PAIRS):
         block = slice(start, start + _PAIRS)
-        difference = scaled[first[block]] - scaled[second[block]]
+        difference = rows[first[block]] - rows[second[block]]
         squared[block] = (difference**2).sum(axis=1)
     return squared
+
+
+def _nth(values: FloatArray, place: int) -> float:
+    return float(np.partition(values, place)[place])

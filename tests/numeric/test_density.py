@@ -27,34 +27,42 @@ def test_counts_are_those_of_all_pairs(share, n_rows, n_features):
 
 
 def test_pairs_that_float32_cannot_tell_apart_are_told_apart():
-    # 1e-8 apart around the unit circle, seen from its centre.
+    # 1e-7 apart around the unit circle, seen from its centre.
     rng = np.random.default_rng(0)
     angle = rng.uniform(0, 2 * np.pi, 300)
-    rows = np.stack([np.cos(angle), np.sin(angle)], axis=1) * (1 + 1e-8 * rng.normal(size=(300, 1)))
+    rows = np.stack([np.cos(angle), np.sin(angle)], axis=1) * (1 + 1e-7 * rng.normal(size=(300, 1)))
     rows[:60] *= 1e-9
     for share in (0.3, 0.34, 0.4):
         assert np.array_equal(count_near(rows, share), by_all_pairs(rows, share))
 
 
-def test_the_counts_hold_when_the_error_of_float32_is_made_as_large_as_stated(monkeypatch):
-    n_features = 3
-    error = 4 * (n_features + 8) * 2.0**-24
-    rows = np.random.default_rng(1).normal(size=(200, n_features))
+def test_the_counts_hold_when_the_error_of_float32_is_as_large_as_stated(monkeypatch):
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(200, 3)) * rng.gamma(0.5, 1.0, (200, 1))
     expected = by_all_pairs(rows, 0.6)
     scan = module._scan
 
-    def blurred(scaled, low, high):
-        counts, inside = scan(scaled, -1.0, 5.0)
-        rng = np.random.default_rng(2)
-        squared = inside.squared + rng.choice([-0.9, 0.9], inside.squared.size) * error
-        below = inside.where(squared < low)
-        for end in (below.first, below.second):
-            counts += np.bincount(end, minlength=200)
-        found = inside._replace(squared=squared).where((squared >= low) & (squared <= high))
-        return counts, found
+    def blurred(around, square, low, high):
+        _, pairs = scan(around, square, -1.0, 5.0)
+        error = 2 * (3 + 8) * 2.0**-24 * (square[pairs.first] + square[pairs.second])
+        exact = ((around[pairs.first] - around[pairs.second]) ** 2).sum(axis=1)
+        off = rng.choice([-0.9, 0.9], error.size) * error
+        pairs = pairs._replace(at_least=exact + off - error, at_most=exact + off + error)
+        below, beyond = pairs.at_most < low, pairs.at_least > high
+        ends = np.concatenate([pairs.first[below], pairs.second[below]])
+        kept = (column[~below & ~beyond] for column in pairs)
+        return np.bincount(ends, minlength=200), type(pairs)(*kept)
 
     monkeypatch.setattr(module, "_scan", blurred)
     assert np.array_equal(count_near(rows, 0.6), expected)
+
+
+def test_a_few_rows_far_away_cost_no_exactness():
+    rng = np.random.default_rng(6)
+    rows = rng.normal(size=(400, 5)) * np.where(np.arange(400) < 5, 1e6, 1)[:, None]
+    rows[:5] += 1e7
+    for share in (0.3, 0.6, 0.99):
+        assert np.array_equal(count_near(rows, share), by_all_pairs(rows, share))
 
 
 def test_the_order_and_the_scale_of_the_rows_do_not_matter():
@@ -71,15 +79,30 @@ def test_the_order_and_the_scale_of_the_rows_do_not_matter():
     )
 
 
-def test_a_bad_guess_of_the_range_is_mended(monkeypatch):
+@pytest.mark.parametrize("drawn", [np.linspace(0, 1e-3, 900), np.linspace(3, 4, 900)])
+def test_a_bad_guess_of_the_range_is_mended(drawn, monkeypatch):
     rows = np.random.default_rng(4).normal(size=(300, 4))
-    expected = by_all_pairs(rows, 0.6)
-    monkeypatch.setattr(
-        module, "_squared_of_random_pairs", lambda scaled: np.linspace(0, 1e-3, 900)
-    )
-    assert np.array_equal(count_near(rows, 0.6), expected)
-    monkeypatch.setattr(module, "_squared_of_random_pairs", lambda scaled: np.linspace(3, 4, 900))
-    assert np.array_equal(count_near(rows, 0.6), expected)
+    monkeypatch.setattr(module, "_bounds_of_random_pairs", lambda around, square: (drawn, drawn))
+    assert np.array_equal(count_near(rows, 0.6), by_all_pairs(rows, 0.6))
+
+
+def test_one_scan_leaves_few_pairs_to_look_at_again(monkeypatch):
+    rng = np.random.default_rng(7)
+    rows = rng.normal(size=(1000, 5))
+    clumps = rows[rng.integers(0, 20, 1000)] + 1e-3 * rng.normal(size=(1000, 5))
+    far = rows * np.where(np.arange(1000) < 3, 1e4, 1)[:, None]
+    scan, sizes = module._scan, []
+
+    def counting(*arguments):
+        counts, pairs = scan(*arguments)
+        sizes.append(pairs.first.size)
+        return counts, pairs
+
+    monkeypatch.setattr(module, "_scan", counting)
+    for case in (rows, clumps, far):
+        assert np.array_equal(count_near(case, 0.6), by_all_pairs(case, 0.6))
+    assert len(sizes) == 3
+    assert max(sizes) < 0.2 * 1000 * 999 / 2
 
 
 def test_blocks_give_what_one_block_gives(monkeypatch):

@@ -33,8 +33,8 @@ def tiers_as_published(features, share=0.6):
 
 
 def test_six_samples_worked_by_hand():
-    # The 36 distances are 0 (6 times) and twice each 1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 14, ...; at place
-    # 21 stands a 4. Nearer are 3, 3, 3, 4, 1 and 0 others, of which 4, the 3 and the rest are alike.
+    # The 36 distances are 0 (6 times) and twice each 1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 14, ...; at
+    # place 21 stands a 4. Nearer are 3, 3, 3, 4, 1 and 0 others; the tiers are 4, 3 and the rest.
     log = TrainingLog(labels=np.zeros(6, dtype=int), features=np.array([[0.0, 1, 2, 3, 6, 20]]).T)
     selection = CurriculumNetSelector().select(log)
     assert selection.reason.tolist() == [TIERS[1]] * 3 + [TIERS[0]] + [TIERS[2]] * 2
