@@ -37,24 +37,35 @@ def test_pairs_that_float32_cannot_tell_apart_are_told_apart():
 
 
 def test_the_counts_hold_when_the_error_of_float32_is_as_large_as_stated(monkeypatch):
+    # A thousand times larger, so that many pairs lie within it.
     rng = np.random.default_rng(1)
     rows = rng.normal(size=(200, 3)) * rng.gamma(0.5, 1.0, (200, 1))
     expected = by_all_pairs(rows, 0.6)
-    scan = module._scan
+    scan, error_of = module._scan, module._error
 
     def blurred(around, square, low, high):
         _, pairs = scan(around, square, -1.0, 5.0)
-        error = 2 * (3 + 8) * 2.0**-24 * (square[pairs.first] + square[pairs.second])
+        error = module._error(square[pairs.first], square[pairs.second], 3)
         exact = ((around[pairs.first] - around[pairs.second]) ** 2).sum(axis=1)
-        off = rng.choice([-0.9, 0.9], error.size) * error
+        off = rng.choice([-0.99, 0.99], error.size) * error
         pairs = pairs._replace(at_least=exact + off - error, at_most=exact + off + error)
         below, beyond = pairs.at_most < low, pairs.at_least > high
         ends = np.concatenate([pairs.first[below], pairs.second[below]])
         kept = (column[~below & ~beyond] for column in pairs)
         return np.bincount(ends, minlength=200), type(pairs)(*kept)
 
+    monkeypatch.setattr(module, "_error", lambda *arguments: 1000 * error_of(*arguments))
     monkeypatch.setattr(module, "_scan", blurred)
     assert np.array_equal(count_near(rows, 0.6), expected)
+    # Ranges that begin or end about where the cut-off is must not be believed.
+    around = rows - rows.mean(axis=0)
+    unit = around / np.sqrt((around**2).sum(axis=1).max())
+    cut_off = np.sort(((unit[:, None] - unit[None]) ** 2).sum(axis=2), axis=None)[24_000]
+    for end in cut_off * (1 + np.linspace(-3e-3, 3e-3, 13)):
+        for low, high in ((end, 4.0), (0.0, end)):
+            guess = (np.full(9999, low), np.full(9999, high))
+            monkeypatch.setattr(module, "_bounds_of_random_pairs", lambda *_, g=guess: g)
+            assert np.array_equal(count_near(rows, 0.6), expected)
 
 
 def test_a_few_rows_far_away_cost_no_exactness():
@@ -79,7 +90,7 @@ def test_the_order_and_the_scale_of_the_rows_do_not_matter():
     )
 
 
-@pytest.mark.parametrize("drawn", [np.linspace(0, 1e-3, 900), np.linspace(3, 4, 900)])
+@pytest.mark.parametrize("drawn", [np.linspace(0, 1e-3, 9999), np.linspace(3, 4, 9999)])
 def test_a_bad_guess_of_the_range_is_mended(drawn, monkeypatch):
     rows = np.random.default_rng(4).normal(size=(300, 4))
     monkeypatch.setattr(module, "_bounds_of_random_pairs", lambda around, square: (drawn, drawn))
@@ -99,9 +110,9 @@ def test_one_scan_leaves_few_pairs_to_look_at_again(monkeypatch):
         return counts, pairs
 
     monkeypatch.setattr(module, "_scan", counting)
-    for case in (rows, clumps, far):
+    for case in (rows, clumps, far, rows.round()):
         assert np.array_equal(count_near(case, 0.6), by_all_pairs(case, 0.6))
-    assert len(sizes) == 3
+    assert len(sizes) == 4
     assert max(sizes) < 0.2 * 1000 * 999 / 2
 
 
