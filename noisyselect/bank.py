@@ -30,6 +30,8 @@ from noisyselect.log import TrainingLog
 
 # Version of `state_dict`.
 _STATE_FORMAT = 1
+# Columns of the last `probability_window` epochs alone.
+_OF_LAST_EPOCHS = ("probabilities", "second_view")
 
 
 class EpochSummary(NamedTuple):
@@ -85,9 +87,11 @@ class MemoryBank:
         Sample ids. By default 0, 1, ...: the position in the data set.
     window : int, optional
         Number of last epochs to keep; a selector needs ``selector.history`` of them. By default
-        all. One epoch costs 4 bytes per sample for the losses and 1 to 4 for the predictions.
+        all. One epoch costs 4 bytes per sample for the losses, 4 for the batches, and 1 to 4 for
+        the predictions.
     probability_window : int, default=1
-        Number of last epochs whose class probabilities are kept.
+        Number of last epochs whose class probabilities, of either view, are kept: 4 bytes per
+        sample and class.
     missing : {"error", "unlabelled"}, default="error"
         What `end_epoch` does about samples that were never recorded: refuse to close the epoch, or
         close it and leave them without a valid record, so that they are not selected. That is for
@@ -184,6 +188,8 @@ class MemoryBank:
         confidences: npt.ArrayLike | None = None,
         probabilities: npt.ArrayLike | None = None,
         features: npt.ArrayLike | None = None,
+        batches: npt.ArrayLike | None = None,
+        second_view: npt.ArrayLike | None = None,
     ) -> None:
         """Record one batch of the open epoch; of several records of a sample the last one stays.
 
@@ -202,12 +208,29 @@ class MemoryBank:
             Softmax outputs.
         features : array of float, shape (batch, n_features), optional
             Representations. Only the latest are kept.
+        batches : array of int in [-1, 2**31), shape (batch,), optional
+            Number of the mini-batch that each sample was trained in, counted anew each epoch; -1
+            for none. In a training loop ``np.full(len(ids), step)``.
+        second_view : array of float, shape (batch, n_classes), optional
+            Softmax outputs of a second augmented view.
 
         Raises
         ------
         ValueError
-            If an id is unknown, a shape does not match `ids`, a prediction is out of range, or the
-            batch has other columns than the earlier batches of the epoch.
+            If an id is unknown, a shape does not match `ids`, a prediction or batch is out of
+            range, or the columns are not those of the earlier batches of the epoch.
+
+        Examples
+        --------
+        Three samples in mini-batches of two:
+
+        >>> bank = MemoryBank(labels=[0, 1, 1])
+        >>> bank.record([2, 0], losses=[1.9, 0.1], batches=[0, 0])
+        >>> bank.record([1], losses=[0.2], batches=[1])
+        >>> bank.end_epoch().n_recorded
+        3
+        >>> bank.log().batches
+        array([[0, 1, 0]], dtype=int32)
         """
         rows = self._rows(ids)
         per_sample: dict[str, int | None] = {"batch": rows.size}
@@ -218,8 +241,7 @@ class MemoryBank:
             check_shape("losses", values, per_sample, hint)
             batch["losses"] = values
         if probabilities is not None:
-            values = floats("probabilities", probabilities)
-            check_shape("probabilities", values, {"batch": rows.size, "n_classes": self.n_classes})
+            values = self._of_classes("probabilities", probabilities, rows.size)
             batch["probabilities"] = values
             predictions = values.argmax(axis=1) if predictions is None else predictions
             confidences = values.max(axis=1) if confidences is None else confidences
@@ -232,6 +254,17 @@ class MemoryBank:
             values = floats("confidences", confidences)
             check_shape("confidences", values, per_sample)
             batch["confidences"] = values
+        if second_view is not None:
+            batch["second_view"] = self._of_classes("second_view", second_view, rows.size)
+        if batches is not None:
+            numbers = integers("batches", batches)
+            hint = "One number for all: np.full(len(ids), number)." if numbers.ndim == 0 else ""
+            check_shape("batches", numbers, per_sample, hint)
+            if numbers.size and not (-1 <= numbers.min() and numbers.max() < 2**31):
+                raise ValueError(
+                    f"`batches` must lie in [-1, 2**31), got {numbers.min()} to {numbers.max()}."
+                )
+            batch["batches"] = numbers
         if features is not None:
             values = floats("features", features)
             known = self._open.columns.get("features")
@@ -290,7 +323,8 @@ class MemoryBank:
         self._closed.append(current)
         self._epochs.append((self._next_epoch, np.nan if lr is None else float(lr), phase))
         for old in list(self._closed)[: -self.probability_window]:
-            old.columns.pop("probabilities", None)
+            for name in _OF_LAST_EPOCHS:
+                old.columns.pop(name, None)
         self._next_epoch += 1
         self._open = self._new_epoch()
         return summary
@@ -298,8 +332,9 @@ class MemoryBank:
     def log(self) -> TrainingLog:
         """Return an immutable log of the closed epochs that the window keeps.
 
-        A column is in the log when every kept epoch recorded it; of the probabilities those of the
-        last epochs that did, and of the features the latest, once every sample has some.
+        A column is in the log when every kept epoch recorded it; of the probabilities, of either
+        view, those of the last epochs that did, and of the features the latest, once every sample
+        has some.
 
         Raises
         ------
@@ -310,16 +345,17 @@ class MemoryBank:
             raise ValueError("No epoch is closed yet: call `end_epoch` before `log`.")
         columns: dict[str, AnyArray] = {
             name: np.stack([epoch.columns[name] for epoch in self._closed])
-            for name in ("losses", "predictions", "confidences")
+            for name in ("losses", "predictions", "confidences", "batches")
             if all(name in epoch.columns for epoch in self._closed)
         }
-        recent: list[AnyArray] = []
-        for epoch in reversed(self._closed):
-            if "probabilities" not in epoch.columns:
-                break
-            recent.insert(0, epoch.columns["probabilities"])
-        if recent:
-            columns["probabilities"] = np.stack(recent)
+        for name in _OF_LAST_EPOCHS:
+            recent: list[AnyArray] = []
+            for epoch in reversed(self._closed):
+                if name not in epoch.columns:
+                    break
+                recent.insert(0, epoch.columns[name])
+            if recent:
+                columns[name] = np.stack(recent)
         if self._features is not None and self._known.all():
             columns["features"] = self._features
         if self._neighbours is not None:
@@ -446,6 +482,12 @@ class MemoryBank:
             )
         return rows
 
+    def _of_classes(self, name: str, values: npt.ArrayLike, n_rows: int) -> FloatArray:
+        """Return one number per row and class."""
+        array = floats(name, values)
+        check_shape(name, array, {"batch": n_rows, "n_classes": self.n_classes})
+        return array
+
     def _write(self, rows: npt.NDArray[np.intp], batch: dict[str, AnyArray]) -> None:
         current = self._open
         if current.n_records and set(batch) != set(current.columns):
@@ -464,6 +506,8 @@ class MemoryBank:
         shape = (self.n_samples, *values.shape[1:])
         if name == "predictions":
             return np.full(shape, -1, dtype=np.min_scalar_type(-self.n_classes))
+        if name == "batches":
+            return np.full(shape, -1, dtype=np.int32)
         if name == "features":
             return np.zeros(shape, dtype=np.float32)
         return np.full(shape, np.nan, dtype=np.float32)

@@ -22,6 +22,8 @@ def filled(bank, epochs, seed=0):
                 losses=rng.random(rows.size),
                 predictions=rng.integers(0, 3, rows.size),
                 features=rng.random((rows.size, 2)),
+                batches=rng.integers(0, 9, rows.size),
+                second_view=rng.random((rows.size, 3)),
             )
         bank.end_epoch(lr=0.1, phase="training")
     return bank
@@ -121,6 +123,12 @@ def test_non_finite_losses_are_recorded_with_one_warning():
         ),
         ({"predictions": [0.0, 1.0]}, TypeError, "`predictions` must hold integers"),
         ({"probabilities": [[1.0], [1.0]]}, ValueError, r"\(batch, n_classes\) = \(2, 3\)"),
+        ({"second_view": [[1.0], [1.0]]}, ValueError, r"`second_view` must .*\(batch, n_classes\)"),
+        ({"batches": 3}, ValueError, r"got a scalar\. One number for all: np.full"),
+        ({"batches": [0]}, ValueError, r"`batches` must have shape \(batch,\) = \(2,\), got \(1,\)"),
+        ({"batches": [0.0, 1.0]}, TypeError, "`batches` must hold integers"),
+        ({"batches": [-2, 0]}, ValueError, r"`batches` must lie in \[-1, 2\*\*31\), got -2 to 0"),
+        ({"batches": [0, 2**31]}, ValueError, r"`batches` must lie in .*, got 0 to 2147483648"),
         ({"features": [1.0, 2.0]}, ValueError, r"`features` must have shape \(batch, n_features\)"),
         ({}, ValueError, "at least one of losses"),
     ],
@@ -199,6 +207,30 @@ def test_probabilities_give_predictions_and_confidences_and_only_the_last_are_ke
     assert log.predictions.tolist() == [[0, 1]] * 3
     assert log.confidences[:, 0] == pytest.approx([0.6, 0.7, 0.8])
     assert log.probabilities[:, 0, 0] == pytest.approx([0.7, 0.8])
+
+
+def test_both_views_are_kept_for_the_same_number_of_epochs_and_each_where_it_was_recorded():
+    bank = MemoryBank([0, 1], probability_window=2)
+    for p in (0.5, 0.25, 0.75):
+        views = {"probabilities": [[p, 1 - p]] * 2} if p != 0.25 else {"predictions": [1, 1]}
+        bank.record([0, 1], second_view=[[1 - p, p]] * 2, confidences=[p, p], **views)
+        bank.end_epoch()
+    log = bank.log()
+    assert log.second_view.dtype == np.float32
+    assert log.second_view[:, 1].tolist() == [[0.75, 0.25], [0.25, 0.75]]
+    assert log.probabilities.tolist() == [[[0.75, 0.25]] * 2]
+    assert log.predictions.tolist() == [[0, 0], [1, 1], [0, 0]]
+
+
+def test_batches_are_of_the_last_record_in_each_epoch_and_none_where_there_was_no_record():
+    bank = MemoryBank([0, 1, 0], window=2, missing="unlabelled")
+    for epoch in range(3):
+        bank.record([0, 2], losses=[1, 1], batches=[epoch, 2**31 - 1])
+        bank.record([0], losses=[1], batches=[epoch + 10])
+        bank.end_epoch()
+    log = bank.log()
+    assert log.batches.tolist() == [[11, -1, 2**31 - 1], [12, -1, 2**31 - 1]]
+    assert log.batches.dtype == np.int32
 
 
 def test_predictions_of_two_hundred_classes_come_back_right():
@@ -280,17 +312,22 @@ def test_neighbours_are_in_every_later_log():
 
 @pytest.mark.parametrize("window", [None, 2])
 def test_a_restored_bank_goes_on_as_the_first_would(window, tmp_path):
-    bank = filled(MemoryBank(LABELS, window=window), 3)
-    bank.record([4, 2], losses=[0.5, 0.25], predictions=[1, 2], features=np.ones((2, 2)))
+    def others(n):
+        return {"features": np.ones((n, 2)), "batches": [3] * n, "second_view": np.ones((n, 3)) / 3}
+
+    bank = filled(MemoryBank(LABELS, window=window, probability_window=2), 3)
+    bank.record([4, 2], losses=[0.5, 0.25], predictions=[1, 2], **others(2))
     state = bank.state_dict()
     np.savez(tmp_path / "state.npz", **state["arrays"])
     with np.load(tmp_path / "state.npz", allow_pickle=False) as arrays:
-        again = MemoryBank(LABELS, window=window)
+        again = MemoryBank(LABELS, window=window, probability_window=2)
         again.load_state_dict({"meta": state["meta"], "arrays": dict(arrays)})
     for each in (bank, again):
-        each.record([0, 1, 3], losses=[1, 2, 3], predictions=[0, 0, 0], features=np.ones((3, 2)))
+        each.record([0, 1, 3], losses=[1, 2, 3], predictions=[0, 0, 0], **others(3))
         each.end_epoch(lr=0.01)
     first, second = bank.log(), again.log()
+    assert len(second.second_view) == 2
+    assert first.columns == second.columns
     for name in first.columns:
         assert np.array_equal(getattr(first, name), getattr(second, name)), name
     assert first.epochs.tolist() == second.epochs.tolist()
@@ -300,7 +337,8 @@ def test_the_state_does_not_change_when_the_bank_records_on():
     bank = filled(MemoryBank(LABELS), 1)
     state = bank.state_dict()
     before = {name: values.copy() for name, values in state["arrays"].items()}
-    bank.record([0], losses=[7.0], predictions=[1], features=np.ones((1, 2)))
+    more = {"features": np.ones((1, 2)), "batches": [1], "second_view": np.ones((1, 3))}
+    bank.record([0], losses=[7.0], predictions=[1], **more)
     for name, values in before.items():
         assert np.array_equal(state["arrays"][name], values)
 
