@@ -105,6 +105,12 @@ def check_classes(name: str, values: IntArray, n_classes: int, lowest: int = 0) 
         )
 
 
+def check_batches(name: str, values: IntArray) -> None:
+    """Raise ValueError unless every number of a mini-batch lies in [-1, 2**31)."""
+    if values.size and (values.min() < -1 or values.max() >= 2**31):
+        raise ValueError(f"`{name}` must lie in [-1, 2**31), got {values.min()} to {values.max()}.")
+
+
 def sample_ids(ids: npt.ArrayLike | None, n_samples: int) -> AnyArray:
     """Return the ids of `n_samples` samples: integers or strings, all different; default 0..n-1."""
     if ids is None:

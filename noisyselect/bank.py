@@ -17,6 +17,7 @@ from noisyselect.arrays import (
     BoolArray,
     FloatArray,
     IntArray,
+    check_batches,
     check_classes,
     check_shape,
     first,
@@ -260,10 +261,7 @@ class MemoryBank:
             numbers = integers("batches", batches)
             hint = "One number for all: np.full(len(ids), number)." if numbers.ndim == 0 else ""
             check_shape("batches", numbers, per_sample, hint)
-            if numbers.size and not (-1 <= numbers.min() and numbers.max() < 2**31):
-                raise ValueError(
-                    f"`batches` must lie in [-1, 2**31), got {numbers.min()} to {numbers.max()}."
-                )
+            check_batches("batches", numbers)
             batch["batches"] = numbers
         if features is not None:
             values = floats("features", features)

@@ -125,7 +125,11 @@ def test_non_finite_losses_are_recorded_with_one_warning():
         ({"probabilities": [[1.0], [1.0]]}, ValueError, r"\(batch, n_classes\) = \(2, 3\)"),
         ({"second_view": [[1.0], [1.0]]}, ValueError, r"`second_view` must .*\(batch, n_classes\)"),
         ({"batches": 3}, ValueError, r"got a scalar\. One number for all: np.full"),
-        ({"batches": [0]}, ValueError, r"`batches` must have shape \(batch,\) = \(2,\), got \(1,\)"),
+        (
+            {"batches": [0]},
+            ValueError,
+            r"`batches` must have shape \(batch,\) = \(2,\), got \(1,\)",
+        ),
         ({"batches": [0.0, 1.0]}, TypeError, "`batches` must hold integers"),
         ({"batches": [-2, 0]}, ValueError, r"`batches` must lie in \[-1, 2\*\*31\), got -2 to 0"),
         ({"batches": [0, 2**31]}, ValueError, r"`batches` must lie in .*, got 0 to 2147483648"),

@@ -141,13 +141,19 @@ def describe(run: Run) -> Table:
 
 
 def _extras(run: Run) -> list[str]:
-    """Return one line for each of features, neighbours and probabilities."""
-    kinds: dict[str, list[str]] = {}
+    """Return one line for each of features, neighbours, probabilities and second view."""
+    folders: dict[str, dict[str, None]] = {}
     for path in run.files:
         if file_kind(path) not in ("samples", "truth"):
-            place = path.removesuffix("/part-00000.parquet").split("/")[1:]
-            kinds.setdefault(file_kind(path), []).append(" ".join(place))
-    return [f"{kind} {', '.join(places)}".rstrip() for kind, places in kinds.items()]
+            folders.setdefault(file_kind(path), {}).update(dict.fromkeys(path.split("/")[1:-1]))
+    lines = []
+    for kind, names in folders.items():
+        networks = ", ".join(name for name in names if not name.startswith("epoch="))
+        epochs = sorted(name.removeprefix("epoch=") for name in names if name.startswith("epoch="))
+        # Of some runs hundreds.
+        text = f", {len(epochs)} epochs, {int(epochs[0])} to {int(epochs[-1])}" if epochs else ""
+        lines.append(f"{kind} {networks}{text}".rstrip())
+    return lines
 
 
 def _accuracy_text(run: Run) -> str:

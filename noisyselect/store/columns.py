@@ -13,10 +13,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from noisyselect.arrays import AnyArray, FloatArray, IntArray, check_classes, sample_ids
+from noisyselect.arrays import (
+    AnyArray,
+    FloatArray,
+    IntArray,
+    check_batches,
+    check_classes,
+    sample_ids,
+)
 from noisyselect.errors import DamagedRunError
 from noisyselect.store.files import Entry, read_table
-from noisyselect.store.layout import DYNAMICS, Header, Line
+from noisyselect.store.layout import DYNAMICS, VIEWS, Header, Line
 
 
 class Samples(NamedTuple):
@@ -100,6 +107,8 @@ def read_epoch(root: Path, network: str, line: Line, samples: Samples) -> dict[s
         if column == "prediction":
             values = _checked_classes(where, column, values, samples.n_classes, lowest=-1)
             values = values.astype(np.min_scalar_type(-samples.n_classes))
+        elif column == "batch":
+            values = _checked_batches(where, values)
         columns[name] = _in_sample_order(samples, rows, values, missing)
     return columns
 
@@ -120,18 +129,19 @@ def read_features(root: Path, entry: Entry, samples: Samples) -> FloatArray:
     return features
 
 
-def read_probabilities(root: Path, entry: Entry, samples: Samples) -> FloatArray:
-    """Return the probabilities of every sample in one epoch, shape (n_samples, n_classes).
+def read_view(root: Path, entry: Entry, samples: Samples, view: str) -> FloatArray:
+    """Return what one of `VIEWS` says of every sample in one epoch, shape (n_samples, n_classes).
 
     Raises
     ------
     DamagedRunError
         If the file is missing, damaged or makes no sense.
     """
-    probabilities = _read_vectors(root, entry, samples, "probability")
+    column = VIEWS[view]
+    probabilities = _read_vectors(root, entry, samples, column)
     if probabilities.shape[1] != samples.n_classes:
         raise DamagedRunError(
-            f"{root / entry.path}: `probability` must hold n_classes = {samples.n_classes} floats "
+            f"{root / entry.path}: `{column}` must hold n_classes = {samples.n_classes} floats "
             f"per sample, got {probabilities.shape[1]}."
         )
     return probabilities
@@ -221,6 +231,15 @@ def _checked_classes(
     except ValueError as error:
         raise DamagedRunError(f"{where}: {error}") from None
     return values
+
+
+def _checked_batches(where: Path, values: AnyArray) -> npt.NDArray[np.int32]:
+    """Return numbers of mini-batches, which are -1 or greater."""
+    try:
+        check_batches("batch", values)
+    except ValueError as error:
+        raise DamagedRunError(f"{where}: {error}") from None
+    return values.astype(np.int32)
 
 
 def _sample_rows(

@@ -36,7 +36,8 @@ def export_log(run: Run, out: str | os.PathLike[str]) -> None:
     """Write all that the networks of a run have shown as one table, which `import_log` reads.
 
     One row per network, epoch and sample, with the columns id, label, network, epoch, lr, loss,
-    prediction and confidence; empty where nothing was recorded. True labels stay in the run.
+    prediction, confidence and batch; empty where nothing was recorded. Vectors (features, class
+    probabilities) and true labels stay in the run.
 
     Parameters
     ----------
@@ -63,6 +64,7 @@ def export_log(run: Run, out: str | os.PathLike[str]) -> None:
         "loss": pa.float32(),
         "prediction": pa.int32(),
         "confidence": pa.float32(),
+        "batch": pa.int32(),
     }
     schema = _schema(kinds)
     _write(Path(out), schema, _epochs(run, schema))

@@ -45,6 +45,8 @@ class Records:
         Cross-entropy of the given label in nats; NaN where none was recorded.
     confidences : array of float in [0, 1], shape (n_records,), optional
         Probability of the predicted class; NaN where none was recorded.
+    batches : array of int, shape (n_records,), optional
+        Number of the mini-batch; -1 where none was recorded.
     predictions, labels, true_labels : Classes of shape (n_records,), optional
     networks : array of str, shape (n_records,), optional
         By default all are of network a.
@@ -62,6 +64,7 @@ class Records:
     epochs: IntArray
     losses: FloatArray
     confidences: FloatArray | None = None
+    batches: IntArray | None = None
     predictions: Classes | None = None
     labels: Classes | None = None
     true_labels: Classes | None = None
@@ -134,6 +137,7 @@ def write_records(records: Records, out: Path, labels: Path | None, truth: Path 
             ("losses", records.losses, np.nan),
             ("predictions", classes.predictions, -1),
             ("confidences", records.confidences, np.nan),
+            ("batches", records.batches, -1),
         )
         if values is not None
     }

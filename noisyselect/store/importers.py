@@ -19,6 +19,7 @@ from noisyselect.store.npz import import_npz
 from noisyselect.store.run import Run
 from noisyselect.store.tables import (
     Classes,
+    batch_column,
     check_columns,
     checked_names,
     class_column,
@@ -53,7 +54,7 @@ def import_log(
     What the source is, is told by its content: AUM's ``full_aum_records.csv``, Dataset
     Cartography's folder of ``dynamics_epoch_*.jsonl``, an npz as `import_npz` reads it, or a CSV or
     Parquet table with one row per sample and epoch (id, epoch, loss, and where known label,
-    true_label, prediction, confidence, network, lr) or one row per sample (id, loss_0, loss_1, ...,
+    true_label, prediction, confidence, batch, network, lr) or one row per sample (id, loss_0, ...,
     and where known label, true_label, prediction_0, ..., confidence_0, ...). Rows may come in any
     order: they are joined by id. Other columns are not read.
 
@@ -250,6 +251,7 @@ def _long(path: Path, table: Any) -> Records:
         epochs=count_column(path, "epoch", table["epoch"]),
         losses=real_column(path, "loss", table["loss"]),
         confidences=optional("confidence", real_column),
+        batches=optional("batch", batch_column),
         predictions=optional("prediction", class_column),
         labels=optional("label", class_column),
         true_labels=optional("true_label", class_column),

@@ -28,8 +28,12 @@ MEANINGS = {
     "run.json have `loss`; NaN where none was recorded",
     "prediction": "predicted class; class index, -1 where none was recorded",
     "confidence": "probability of the predicted class, in [0, 1]; NaN where none was recorded",
+    "batch": "number of the mini-batch that the sample was trained in, from 0 in each epoch; -1 "
+    "where none was recorded",
     "feature": "representation of the sample; no unit",
     "probability": "softmax output, one entry per class, in [0, 1]",
+    "second_view": "softmax output on a second view, augmented as in training, one entry per "
+    "class, in [0, 1]",
     "neighbours": "ids of the nearest neighbours, nearest first; null where there are fewer",
 }
 
@@ -38,7 +42,11 @@ DYNAMICS: dict[str, tuple[str, float]] = {
     "loss": ("losses", np.nan),
     "prediction": ("predictions", -1),
     "confidence": ("confidences", np.nan),
+    "batch": ("batches", -1),
 }
+
+# Class probabilities, which have a file per epoch: name in a TrainingLog, and column in the file.
+VIEWS = {"probabilities": "probability", "second_view": "second_view"}
 
 _NETWORK_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -248,6 +256,6 @@ def features_path(network: str) -> str:
     return f"features/network={network}/part-00000.parquet"
 
 
-def probabilities_path(network: str, epoch: int) -> str:
-    """Return where the probabilities of an epoch lie."""
-    return f"probabilities/network={network}/epoch={epoch:04d}/part-00000.parquet"
+def view_path(view: str, network: str, epoch: int) -> str:
+    """Return where the probabilities of an epoch lie, or its second view."""
+    return f"{view}/network={network}/epoch={epoch:04d}/part-00000.parquet"

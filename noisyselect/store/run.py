@@ -17,20 +17,21 @@ from noisyselect.store.columns import (
     read_epoch,
     read_features,
     read_neighbours,
-    read_probabilities,
     read_samples,
     read_truth,
+    read_view,
 )
 from noisyselect.store.layout import (
     DYNAMICS,
+    VIEWS,
     Header,
     Line,
     Lines,
     features_path,
-    probabilities_path,
     read_header,
     read_lines,
     readable_before,
+    view_path,
 )
 
 
@@ -53,7 +54,8 @@ class Run:
     n_epochs : int
         Number of closed epochs, damaged ones included.
     files : tuple of str
-        The files beside the epochs: samples, truth, features, neighbours, probabilities.
+        The files beside the epochs: samples, truth, features, neighbours, probabilities and
+        second views.
     versions : dict
         Versions of what wrote the run, by name.
     """
@@ -124,7 +126,11 @@ class Run:
         return None if entry is None else read_neighbours(self.path, entry, self._samples)
 
     def log(
-        self, network: str | None = None, until: int | None = None, last: int | None = None
+        self,
+        network: str | None = None,
+        until: int | None = None,
+        last: int | None = None,
+        probability_window: int | None = None,
     ) -> TrainingLog:
         """Return what one network has shown.
 
@@ -140,6 +146,9 @@ class Run:
         last : int, optional
             Read so many of them only, the last ones, as ``log.last(n)`` would leave; a selector
             needs ``selector.history``. By default all.
+        probability_window : int >= 0, optional
+            Read the class probabilities, of either view, of so many of these epochs only, the last
+            ones. By default all, which takes 4 bytes per sample, class and epoch.
 
         Returns
         -------
@@ -155,7 +164,8 @@ class Run:
         MissingEvidenceError
             If there is no closed epoch (before `until`).
         ValueError
-            If the run has no such network, or `last` is smaller than 1.
+            If the run has no such network, `last` is smaller than 1, or `probability_window` than
+            0.
 
         Warns
         -----
@@ -165,6 +175,8 @@ class Run:
         network = self._check_network(network)
         if last is not None and last < 1:
             raise ValueError(f"`last` must be at least 1 epoch, got {last!r}.")
+        if probability_window is not None and probability_window < 0:
+            raise ValueError(f"`probability_window` must be 0 or more, got {probability_window!r}.")
         stop = self.n_epochs if until is None else min(until, self.n_epochs)
         if stop < 1:
             limit = "" if until is None else f" before {until}"
@@ -173,7 +185,9 @@ class Run:
             )
         start = 0 if last is None else max(0, stop - last)
         lines = self._lines.until(stop)[start:]
-        columns = self._dynamics(network, lines) | self._extras(network, start, stop)
+        columns = self._dynamics(network, lines) | self._timeless(network)
+        first = start if probability_window is None else max(start, stop - probability_window)
+        columns |= self._views(network, first, stop)
         try:
             return TrainingLog(
                 labels=self.labels,
@@ -186,13 +200,17 @@ class Run:
             raise DamagedRunError(f"{self.path}: {error}") from None
 
     def logs(
-        self, network: str | None = None, until: int | None = None, last: int | None = None
+        self,
+        network: str | None = None,
+        until: int | None = None,
+        last: int | None = None,
+        probability_window: int | None = None,
     ) -> tuple[TrainingLog, TrainingLog | None]:
         """Return the log of one network and that of the next one, what `Selector.select` takes.
 
         Parameters
         ----------
-        network, until, last
+        network, until, last, probability_window
             As `log` takes them.
 
         Returns
@@ -206,11 +224,12 @@ class Run:
             As `log` does.
         """
         network = self._check_network(network)
-        log = self.log(network, until, last)
+        log = self.log(network, until, last, probability_window)
         if len(self.networks) == 1:
             return log, None
         place = self.networks.index(network)
-        return log, self.log(self.networks[(place + 1) % len(self.networks)], until, last)
+        peer = self.networks[(place + 1) % len(self.networks)]
+        return log, self.log(peer, until, last, probability_window)
 
     def dynamics(self, epoch: int, network: str | None = None) -> dict[str, AnyArray]:
         """Return what one network has shown in one epoch, reading nothing else.
@@ -225,8 +244,8 @@ class Run:
         Returns
         -------
         dict
-            ``losses``, ``predictions`` and ``confidences``, each of shape (n_samples,) in the order
-            of `ids`, as far as they were recorded.
+            ``losses``, ``predictions``, ``confidences`` and ``batches``, each of shape (n_samples,)
+            in the order of `ids`, as far as they were recorded.
 
         Raises
         ------
@@ -236,11 +255,37 @@ class Run:
             If the run has no such network or closed epoch.
         """
         network = self._check_network(network)
-        if not 0 <= epoch < self.n_epochs:
-            raise ValueError(
-                f"`epoch` must be one of the {self.n_epochs} closed epochs, got {epoch!r}."
-            )
+        self._check_epoch(epoch)
         return self._epoch(network, self._lines.until(epoch + 1)[epoch])
+
+    def views(self, epoch: int, last: int = 1, network: str | None = None) -> dict[str, AnyArray]:
+        """Return class probabilities of the epochs up to and including one, reading nothing else.
+
+        Parameters
+        ----------
+        epoch : int
+            Number of a closed epoch.
+        last : int >= 1, default=1
+            Number of epochs, of which `epoch` is the last.
+        network : str, optional
+            By default the first of `networks`.
+
+        Returns
+        -------
+        dict
+            ``probabilities`` and ``second_view``, each of shape (last_epochs, n_samples, n_classes)
+            in the order of `ids`, as far as `epoch` and those before it have them without a gap.
+
+        Raises
+        ------
+        DamagedRunError
+            If a file is damaged.
+        ValueError
+            If the run has no such network or closed epoch.
+        """
+        network = self._check_network(network)
+        self._check_epoch(epoch)
+        return self._views(network, max(0, epoch + 1 - last), epoch + 1)
 
     @cached_property
     def _samples(self) -> Samples:
@@ -254,6 +299,12 @@ class Run:
                 f"`network` must be one of {', '.join(self.networks)}, got {network!r}."
             )
         return network
+
+    def _check_epoch(self, epoch: int) -> None:
+        if not 0 <= epoch < self.n_epochs:
+            raise ValueError(
+                f"`epoch` must be one of the {self.n_epochs} closed epochs, got {epoch!r}."
+            )
 
     def _dynamics(self, network: str, lines: Sequence[Line]) -> dict[str, AnyArray]:
         epochs = [self._epoch(network, line) for line in lines]
@@ -275,7 +326,7 @@ class Run:
         except DamagedRunError as error:
             raise DamagedRunError(f"{error} {readable_before(line.text['epoch'])}") from None
 
-    def _extras(self, network: str, start: int, stop: int) -> dict[str, AnyArray]:
+    def _timeless(self, network: str) -> dict[str, AnyArray]:
         columns: dict[str, AnyArray] = {}
         features = self._header.files.get(features_path(network))
         if features is not None:
@@ -283,15 +334,20 @@ class Run:
         neighbours = self.neighbours
         if neighbours is not None:
             columns["neighbours"] = neighbours
-        probabilities: list[AnyArray] = []
-        # The log takes those of its last epochs only, without a gap.
-        for epoch in reversed(range(start, stop)):
-            entry = self._header.files.get(probabilities_path(network, epoch))
-            if entry is None:
-                break
-            probabilities.insert(0, read_probabilities(self.path, entry, self._samples))
-        if probabilities:
-            columns["probabilities"] = np.stack(probabilities)
+        return columns
+
+    def _views(self, network: str, start: int, stop: int) -> dict[str, AnyArray]:
+        columns: dict[str, AnyArray] = {}
+        for view in VIEWS:
+            epochs: list[AnyArray] = []
+            # The log takes those of its last epochs only, without a gap.
+            for epoch in reversed(range(start, stop)):
+                entry = self._header.files.get(view_path(view, network, epoch))
+                if entry is None:
+                    break
+                epochs.insert(0, read_view(self.path, entry, self._samples, view))
+            if epochs:
+                columns[view] = np.stack(epochs)
         return columns
 
     def __repr__(self) -> str:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from noisyselect.arrays import BoolArray, FloatArray, IntArray
+from noisyselect.arrays import BoolArray, FloatArray, IntArray, check_batches
 
 # Columns that CSV must not guess at: "007" is not 7, and the class "1" may stand beside "cat".
 _AS_WRITTEN = ("id", "sample_id", "label", "true_label", "prediction", "network")
@@ -187,6 +187,27 @@ def count_column(path: Path, column: str, values: Any) -> IntArray:
         )
     array: IntArray = values.to_numpy(zero_copy_only=False)
     return array
+
+
+def batch_column(path: Path, column: str, values: Any) -> IntArray:
+    """Return numbers of mini-batches as int64; -1 where one is missing.
+
+    Raises
+    ------
+    ValueError
+        If they are no whole numbers, or out of range.
+    """
+    values = _plain(values)
+    # pandas turns integers into floats where one is missing.
+    kinds = (pa.types.is_integer, pa.types.is_floating, pa.types.is_null)
+    if not any(is_kind(values.type) for is_kind in kinds):
+        raise ValueError(f"{path}: `{column}` must hold whole numbers, got {values.type}.")
+    try:
+        numbers: IntArray = values.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
+        check_batches(column, numbers)
+    except (pa.ArrowInvalid, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    return numbers
 
 
 def text_column(path: Path, column: str, values: Any) -> npt.NDArray[np.str_]:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 from noisyselect.errors import DamagedRunError
@@ -14,20 +16,21 @@ from noisyselect.store.columns import (
     read_epoch,
     read_features,
     read_neighbours,
-    read_probabilities,
     read_samples,
     read_truth,
+    read_view,
 )
 from noisyselect.store.files import Entry, read_listed, read_table
 from noisyselect.store.layout import (
+    VIEWS,
     Header,
     Line,
     check_number,
     closed_lines,
     features_path,
     parse_line,
-    probabilities_path,
     read_header,
+    view_path,
 )
 
 
@@ -132,9 +135,9 @@ class _Check:
         }
         for network in header.networks:
             readers[features_path(network)] = (read_features, [network], 0)
-            for epoch in range(n_epochs):
-                path = probabilities_path(network, epoch)
-                readers[path] = (read_probabilities, [network], epoch)
+            for view, epoch in product(VIEWS, range(n_epochs)):
+                path = view_path(view, network, epoch)
+                readers[path] = (partial(read_view, view=view), [network], epoch)
         for entry in header.files.values():
             self.seen.add(entry.path)
             if entry.path == "samples.parquet":  # it was the first to be read

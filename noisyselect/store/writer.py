@@ -19,6 +19,7 @@ from noisyselect import __version__
 from noisyselect.arrays import (
     AnyArray,
     FloatArray,
+    check_batches,
     check_classes,
     check_shape,
     floats,
@@ -31,13 +32,14 @@ from noisyselect.store.files import Entry, seal, to_parquet, write_file
 from noisyselect.store.layout import (
     DYNAMICS,
     MEANINGS,
+    VIEWS,
     Header,
     check_networks,
     features_path,
     parse_line,
-    probabilities_path,
     read_header,
     read_lines,
+    view_path,
 )
 
 
@@ -171,9 +173,9 @@ class RunWriter:
         ----------
         dynamics : mapping of network to mapping of column to array
             For each network of the run ``"losses"`` (n_samples,) in nats, ``"predictions"``
-            (n_samples,) in [-1, n_classes) and ``"confidences"`` (n_samples,) in [0, 1], or some of
-            them; in the order of the labels that the run was created with. NaN and -1 stand where
-            nothing was recorded.
+            (n_samples,) in [-1, n_classes), ``"confidences"`` (n_samples,) in [0, 1] and
+            ``"batches"`` (n_samples,) in [-1, 2**31), or some of them; in the order of the labels
+            that the run was created with. NaN and -1 stand where nothing was recorded.
         lr : float, optional
             Learning rate that the epoch was trained with.
         phase : str, default=""
@@ -184,7 +186,7 @@ class RunWriter:
         Raises
         ------
         ValueError
-            If a network or column is missing or unknown, or a shape or prediction is wrong.
+            If a network or column is missing or unknown, or a shape, prediction or batch is wrong.
         DamagedRunError
             If an earlier line of ``epochs.jsonl`` is damaged: `truncate` first.
         OSError
@@ -222,8 +224,8 @@ class RunWriter:
     def truncate(self, n_epochs: int) -> None:
         """Drop the closed epochs from number `n_epochs` on, and what was written after them.
 
-        For a trainer whose checkpoint is older than the log. Features and probabilities written
-        when more epochs were closed go too.
+        For a trainer whose checkpoint is older than the log. Features and probabilities, of either
+        view, written when more epochs were closed go too.
 
         Raises
         ------
@@ -264,6 +266,8 @@ class RunWriter:
         """
         self._check_network(network)
         values = self._check_vectors("features", features, None)
+        if not np.isfinite(values).all():
+            raise ValueError("`features` must be finite.")
         self._publish(features_path(network), {"id": self._samples.keys, "feature": values})
 
     def write_probabilities(self, network: str, epoch: int, probabilities: npt.ArrayLike) -> None:
@@ -275,22 +279,32 @@ class RunWriter:
         epoch : int
             Number of a closed epoch.
         probabilities : array of float, shape (n_samples, n_classes)
-            Kept as float32.
+            Kept as float32. NaN where none were recorded.
 
         Raises
         ------
         ValueError
             If the run has no such network or closed epoch, or a shape or value is wrong.
         """
-        self._check_network(network)
-        if not 0 <= epoch < self.n_epochs:
-            raise ValueError(
-                f"`epoch` must be one of the {self.n_epochs} closed epochs, got {epoch!r}. Write "
-                "the epoch first."
-            )
-        values = self._check_vectors("probabilities", probabilities, self._header.n_classes)
-        table = {"id": self._samples.keys, "probability": values}
-        self._publish(probabilities_path(network, epoch), table, n_epochs=epoch + 1)
+        self._write_view("probabilities", network, epoch, probabilities)
+
+    def write_second_view(self, network: str, epoch: int, second_view: npt.ArrayLike) -> None:
+        """Write the softmax outputs on a second augmented view, of a closed epoch.
+
+        Parameters
+        ----------
+        network : str
+        epoch : int
+            Number of a closed epoch.
+        second_view : array of float, shape (n_samples, n_classes)
+            Kept as float32. NaN where none were recorded.
+
+        Raises
+        ------
+        ValueError
+            If the run has no such network or closed epoch, or a shape or value is wrong.
+        """
+        self._write_view("second_view", network, epoch, second_view)
 
     def write_neighbours(self, neighbours: npt.ArrayLike) -> None:
         """Write the nearest neighbours of every sample, in place of any earlier ones.
@@ -312,6 +326,17 @@ class RunWriter:
         ids = self._samples.keys.take(pa.array(flat, mask=flat < 0))
         lists = pa.FixedSizeListArray.from_arrays(ids, checked.neighbours.shape[1])
         self._publish("neighbours.parquet", {"id": self._samples.keys, "neighbours": lists})
+
+    def _write_view(self, view: str, network: str, epoch: int, values: npt.ArrayLike) -> None:
+        self._check_network(network)
+        if not 0 <= epoch < self.n_epochs:
+            raise ValueError(
+                f"`epoch` must be one of the {self.n_epochs} closed epochs, got {epoch!r}. Write "
+                "the epoch first."
+            )
+        vectors = self._check_vectors(view, values, self._header.n_classes)
+        table = {"id": self._samples.keys, VIEWS[view]: vectors}
+        self._publish(view_path(view, network, epoch), table, n_epochs=epoch + 1)
 
     def _publish(self, name: str, table: Mapping[str, Any], n_epochs: int | None = None) -> None:
         """Write a file that ``run.json`` vouches for.
@@ -358,11 +383,9 @@ class RunWriter:
             )
 
     def _check_vectors(self, name: str, values: npt.ArrayLike, length: int | None) -> FloatArray:
-        vectors = floats(name, values).astype(np.float32)
+        vectors = floats(name, values).astype(np.float32, copy=False)
         axis = "n_features" if length is None else "n_classes"
         check_shape(name, vectors, {"n_samples": self._samples.ids.size, axis: length})
-        if not np.isfinite(vectors).all():
-            raise ValueError(f"`{name}` must be finite.")
         return vectors
 
     def _check_dynamics(
@@ -391,6 +414,9 @@ class RunWriter:
                 values: AnyArray = integers(name, given[name])
                 check_classes(name, values, self._header.n_classes, lowest=-1)
                 dtype: Any = np.min_scalar_type(-self._header.n_classes)
+            elif name == "batches":
+                values, dtype = integers(name, given[name]), np.int32
+                check_batches(name, values)
             else:
                 values, dtype = floats(name, given[name]), np.float32
             check_shape(name, values, {"n_samples": self._samples.ids.size})

@@ -34,11 +34,13 @@ def whole(tmp_path_factory):
                 "losses": rng.gamma(1.0, size=40),
                 "predictions": rng.integers(0, 4, 40),
                 "confidences": rng.random(40),
+                "batches": rng.integers(0, 5, 40),
             }
             for name in NETWORKS
         }
         writer.write_epoch(dynamics, lr=0.1, phase="warm-up", metrics={"test_accuracy": 0.5})
     writer.write_probabilities("b", N_EPOCHS - 1, rng.dirichlet(np.ones(4), 40))
+    writer.write_second_view("a", N_EPOCHS - 1, rng.dirichlet(np.ones(4), 40))
     writer.write_features("a", rng.normal(size=(40, 3)))
     writer.write_neighbours((np.arange(40)[:, None] + [1, 2]) % 40)
     return path

@@ -31,6 +31,7 @@ def run(tmp_path):
         }
         if epoch:
             columns["confidences"] = rng.random(3)
+            columns["batches"] = [-1, 7, 0]
         writer.write_epoch({"a": columns, "b": columns}, lr=None if epoch == 2 else 0.1)
     return open_run(tmp_path / "run")
 
@@ -40,7 +41,7 @@ def test_a_log_is_one_row_per_network_epoch_and_sample(tmp_path, run, suffix):
     export_log(run, tmp_path / f"log{suffix}")
     table = READERS[suffix](tmp_path / f"log{suffix}")
     assert list(table.columns) == [
-        *("id", "label", "network", "epoch", "lr", "loss", "prediction", "confidence")
+        *("id", "label", "network", "epoch", "lr", "loss", "prediction", "confidence", "batch")
     ]
     assert table["id"].tolist() == IDS * 6
     assert table["label"].tolist() == [0, 1, 1] * 6
@@ -49,6 +50,7 @@ def test_a_log_is_one_row_per_network_epoch_and_sample(tmp_path, run, suffix):
     assert table["lr"].isna().tolist() == ([False] * 6 + [True] * 3) * 2
     assert table["prediction"].isna().tolist() == [True, False, False] * 6
     assert table["confidence"].isna().tolist() == ([True] * 3 + [False] * 6) * 2
+    assert table["batch"].fillna(-1).tolist() == ([-1] * 3 + [-1, 7, 0] * 2) * 2
     for epoch in range(3):
         shown = run.dynamics(epoch, "b")["losses"]
         rows = (table["network"] == "b") & (table["epoch"] == epoch)

@@ -212,6 +212,7 @@ def long_table(n_samples=5, n_epochs=3, networks=("a",)):
                 }
                 row |= {"loss": rng.gamma(1.0), "confidence": rng.random()}
                 row |= {"label": i % 3, "true_label": (i + 1) % 3, "prediction": i % 2}
+                row |= {"batch": i // 2}
                 rows.append(row)
     return pd.DataFrame(rows)
 
@@ -238,6 +239,7 @@ def test_a_long_table_in_any_order_becomes_a_run(tmp_path, name):
             ("loss", "losses"),
             ("prediction", "predictions"),
             ("confidence", "confidences"),
+            ("batch", "batches"),
         ):
             expected = mine[column].to_numpy().reshape(3, 5)
             assert getattr(log, name) == pytest.approx(expected, rel=1e-6)
@@ -245,8 +247,19 @@ def test_a_long_table_in_any_order_becomes_a_run(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["log.csv", "log.parquet"])
+def test_a_mini_batch_that_is_not_known_is_none(tmp_path, name):
+    table = long_table().astype({"batch": "Int64"})
+    table.loc[1, "batch"] = None
+    run = import_log(write_table(table, tmp_path / name), tmp_path / "run")
+    assert run.log().batches[0].tolist() == [0, -1, 1, 1, 2]
+    table["batch"] = None
+    run = import_log(write_table(table, tmp_path / f"none-{name}"), tmp_path / "none")
+    assert run.log().batches is None
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.parquet"])
 def test_a_wide_table_is_the_same_run_as_the_long_one(tmp_path, name):
-    long = long_table().drop(columns=["lr", "network"])
+    long = long_table().drop(columns=["lr", "network", "batch"])
     wide = long.pivot(index="id", columns="epoch", values=["loss", "prediction", "confidence"])
     wide.columns = [f"{column}_{epoch}" for column, epoch in wide.columns]
     first = long[long["epoch"] == 0].set_index("id")
@@ -393,6 +406,9 @@ def changed(**columns):
         (changed(loss=-0.5), r"cross-entropy is 0 or more, got the loss -0\.5"),
         (changed(confidence=97.5), r"probability in \[0, 1\], got 97\.5"),
         (changed(epoch=0.5), "`epoch` must hold an integer in every row"),
+        (changed(batch=0.5), "log.parquet: .*truncated"),
+        (changed(batch="x"), "`batch` must hold whole numbers, got"),
+        (changed(batch=-2), r"`batch` must lie in \[-1, 2\*\*31\), got -2 to -2"),
         (changed(id=None), "`id` must"),
         (changed(id=1.5), "`id` must hold integers or strings, got double"),
         (changed(network="a b"), "`networks` must be different names"),

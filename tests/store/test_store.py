@@ -30,6 +30,7 @@ def dynamics(epoch, networks=("a", "b"), n_samples=6):
             "losses": rng.gamma(1.0, size=n_samples).astype(np.float32),
             "predictions": rng.integers(0, 3, n_samples),
             "confidences": rng.random(n_samples).astype(np.float32),
+            "batches": rng.integers(-1, 9, n_samples),
         }
         for network in networks
     }
@@ -80,6 +81,8 @@ def test_a_run_reads_back_what_was_written(tmp_path):
             assert np.array_equal(log.losses[epoch], written["losses"])
             assert np.array_equal(log.predictions[epoch], written["predictions"])
             assert np.array_equal(log.confidences[epoch], written["confidences"])
+            assert np.array_equal(log.batches[epoch], written["batches"])
+        assert log.batches.dtype == np.int32
         assert log.losses.dtype == np.float32
         assert log.predictions.dtype == np.int8
         assert log.lr.tolist() == [0.1 / (epoch + 1) for epoch in range(4)]
@@ -97,6 +100,7 @@ def test_a_window_of_epochs_is_that_part_of_the_whole_log(tmp_path):
     writer = make_run(tmp_path / "run")
     for epoch in (1, 2, 3):
         writer.write_probabilities("b", epoch, np.full((6, 3), 1 / (epoch + 1)))
+        writer.write_second_view("b", epoch, np.full((6, 3), 1 / (epoch + 2)))
     run = open_run(tmp_path / "run")
     for until in (None, 1, 2, 3, 4, 9):
         for last in range(1, 6):
@@ -108,16 +112,23 @@ def test_a_window_of_epochs_is_that_part_of_the_whole_log(tmp_path):
         run.log(last=0)
 
 
-def test_opening_reads_no_parquet_and_a_window_reads_its_epochs_alone(tmp_path, monkeypatch):
-    make_run(tmp_path / "run")
-    opened = []
+@pytest.fixture
+def opened(tmp_path, monkeypatch):
+    """The files that were read, in their order."""
+    names = []
 
     def read(path):
-        opened.append(path.relative_to(tmp_path / "run").as_posix())
+        names.append(path.relative_to(tmp_path / "run").as_posix())
         return path.read_bytes()
 
     monkeypatch.setattr("noisyselect.store.files.read_file", read)
     monkeypatch.setattr("noisyselect.store.layout.read_file", read)
+    return names
+
+
+def test_opening_reads_no_parquet_and_a_window_reads_its_epochs_alone(tmp_path, opened):
+    make_run(tmp_path / "run")
+    opened.clear()
     run = open_run(tmp_path / "run")
     assert opened == ["run.json", "epochs.jsonl"]
     assert len(run.epochs) == 4
@@ -132,12 +143,47 @@ def test_opening_reads_no_parquet_and_a_window_reads_its_epochs_alone(tmp_path, 
     assert opened == ["dynamics/network=a/epoch=0001/part-00000.parquet"]
 
 
+def test_probabilities_and_second_view_are_read_one_epoch_at_a_time(tmp_path, opened):
+    writer = make_run(tmp_path / "run")
+    rng = np.random.default_rng(0)
+    first, second = rng.dirichlet(np.ones(3), size=(2, 4, 6)).astype(np.float32)
+    for epoch in range(4):
+        writer.write_probabilities("b", epoch, first[epoch])
+        if epoch != 1:
+            writer.write_second_view("b", epoch, second[epoch])
+    run = open_run(tmp_path / "run")
+    assert run.labels.size
+    opened.clear()
+    views = run.views(2, network="b")
+    assert opened == [
+        "probabilities/network=b/epoch=0002/part-00000.parquet",
+        "second_view/network=b/epoch=0002/part-00000.parquet",
+    ]
+    assert np.array_equal(views["probabilities"], first[2:3])
+    assert np.array_equal(views["second_view"], second[2:3])
+    views = run.views(3, last=9, network="b")
+    assert np.array_equal(views["probabilities"], first)
+    assert np.array_equal(views["second_view"], second[2:])
+    assert run.views(3) == {}
+    with pytest.raises(ValueError, match="`epoch` must be one of the 4 closed epochs, got 4"):
+        run.views(4)
+    opened.clear()
+    log, _ = run.logs("b", until=3, probability_window=1)
+    assert np.array_equal(log.probabilities, first[2:3])
+    assert log.n_epochs == 3
+    assert sum("view" in name for name in opened) == 1
+    assert run.log("b", probability_window=0).columns == run.log("a").columns
+    assert_same_log(run.log("b", last=2, probability_window=9), run.log("b", last=2))
+    with pytest.raises(ValueError, match="`probability_window` must be 0 or more, got -1"):
+        run.log(probability_window=-1)
+
+
 def test_one_epoch_has_what_was_recorded_in_it(tmp_path):
     make_run(tmp_path / "run")
     run = open_run(tmp_path / "run")
     for network in ("a", "b"):
         shown = run.dynamics(2, network)
-        assert list(shown) == ["losses", "predictions", "confidences"]
+        assert list(shown) == ["losses", "predictions", "confidences", "batches"]
         for name, values in dynamics(2)[network].items():
             assert np.array_equal(shown[name], values)
     for epoch in (-1, 4):
@@ -245,8 +291,9 @@ def test_a_run_written_as_the_documentation_shows_is_whole(tmp_path, monkeypatch
 def test_every_column_of_every_file_has_its_meaning_in_the_metadata(tmp_path):
     writer = make_run(tmp_path / "run")
     writer.write_features("a", np.ones((6, 2)))
+    writer.write_second_view("a", 0, np.ones((6, 3)))
     files = list((tmp_path / "run").rglob("*.parquet"))
-    assert len(files) == 11
+    assert len(files) == 12
     for file in files:
         schema = pq.read_schema(file)
         assert set(schema.metadata) == {name.encode() for name in schema.names}
@@ -325,6 +372,8 @@ def test_parts_in_any_order_are_joined_by_id_and_absent_samples_are_missing(tmp_
         ([frame(["x"], [1.0], [3])], r"`prediction` must lie in \[-1, n_classes\)"),
         ([frame(["x"], ["1.0"], [0])], "`loss` must hold floats"),
         ([frame(["x"], [1.0], [0.0])], "`prediction` must hold integers"),
+        ([frame(["x"], [1.0], [0]).assign(batch=[-2])], r"`batch` must lie in \[-1, 2\*\*31\)"),
+        ([frame(["x"], [1.0], [0]).assign(batch=[0.5])], "`batch` must hold integers"),
         ([frame(["x"], [1.0], [0]), frame(["y"], ["1.0"], [0])], "do not fit together"),
         ([frame(["x"], [1.0], [0]).assign(id=["0"]).astype({"id": "int64"})], "`id` must hold"),
         ([pd.DataFrame({"loss": [1.0]})], "lacks the column id"),
@@ -513,15 +562,17 @@ def test_truncate_drops_later_epochs_and_what_belongs_to_them(tmp_path):
     writer = make_run(tmp_path / "run")
     whole = open_run(tmp_path / "run").log()
     writer.write_features("a", np.ones((6, 2)))
-    writer.write_probabilities("a", 1, np.full((6, 3), 1 / 3))
-    writer.write_probabilities("a", 3, np.full((6, 3), 1 / 3))
+    for write in (writer.write_probabilities, writer.write_second_view):
+        write("a", 1, np.full((6, 3), 1 / 3))
+        write("a", 3, np.full((6, 3), 1 / 3))
     writer.truncate(2)
     log = open_run(tmp_path / "run").log()
     assert log.n_epochs == 2
     assert log.features is None
-    assert len(log.probabilities) == 1
+    assert len(log.probabilities) == len(log.second_view) == 1
     assert not part(tmp_path / "run", "a", 2).exists()
-    assert not list((tmp_path / "run").rglob("probabilities/*/epoch=0003/*"))
+    assert len(list((tmp_path / "run").glob("*/network=a/epoch=0001/*"))) == 3
+    assert not list((tmp_path / "run").glob("*/network=a/epoch=0003/*"))
     for epoch in (2, 3):
         writer.write_epoch(dynamics(epoch), lr=0.1 / (epoch + 1), phase=f"phase {epoch}")
     assert np.array_equal(open_run(tmp_path / "run").log().losses, whole.losses)
@@ -678,7 +729,8 @@ def test_a_run_of_wrong_arguments_is_refused(tmp_path, options, match):
     ("given", "match"),
     [
         ({"a": {"losses": np.ones(6)}}, "must have the networks a, b, got a"),
-        ({"a": {}, "b": {}}, "must have some of losses, predictions, confidences, got none"),
+        ({"a": {}, "b": {}}, "some of losses, predictions, confidences, batches, got none"),
+        (both({"batches": LABELS - 2}), r"`batches` must lie in \[-1, 2\*\*31\), got -2 to 0"),
         (both({"loss": np.ones(6)}), "got loss"),
         (both({"losses": np.ones(5)}), r"`losses` must have shape \(n_samples,\)"),
         (both({"predictions": LABELS + 1}), "`predictions` must lie in"),
@@ -710,6 +762,8 @@ def test_metrics_that_json_cannot_hold_leave_nothing(tmp_path):
         (lambda w: w.write_features("a", np.full((6, 2), np.nan)), "`features` must be finite"),
         (lambda w: w.write_probabilities("a", 1, np.ones((6, 3))), "one of the 1 closed epochs"),
         (lambda w: w.write_probabilities("a", 0, np.ones((6, 2))), r"\(n_samples, n_classes\)"),
+        (lambda w: w.write_second_view("a", 0, np.ones((6, 2))), "`second_view` must have shape"),
+        (lambda w: w.write_second_view("a", 1, np.ones((6, 3))), "one of the 1 closed epochs"),
         (lambda w: w.write_neighbours(np.zeros((6, 1), dtype=int)), "the sample itself"),
     ],
 )

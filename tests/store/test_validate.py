@@ -26,6 +26,7 @@ def whole(tmp_path_factory):
         )
     writer.write_features("a", rng.random((4, 2)))
     writer.write_probabilities("b", 2, rng.dirichlet(np.ones(3), 4))
+    writer.write_second_view("a", 3, rng.dirichlet(np.ones(3), 4))
     writer.write_neighbours([[1], [0], [3], [2]])
     return path
 
@@ -124,6 +125,19 @@ def test_every_defect_is_named_and_not_only_the_first(run):
             "must hold n_classes = 3 floats per sample, got 2",
             (4, 2),
         ),
+        (
+            "second_view/network=a/epoch=0003/part-00000.parquet",
+            parquet(id=list("wxyz"), second_view=[[0.5, 0.5]] * 4),
+            "`second_view` must hold n_classes = 3 floats per sample, got 2",
+            (3, 4),
+        ),
+        (
+            "second_view/network=a/epoch=0003/part-00000.parquet",
+            parquet(id=list("wxyz"), probability=[[0.5, 0.5, 0.0]] * 4),
+            "lacks the column second_view",
+            (3, 4),
+        ),
+        (part("a", 1), parquet(id=["w"], batch=[-2]), "`batch` must lie in", (1, 4)),
         (
             "neighbours.parquet",
             parquet(id=list("wxyz"), neighbours=[["w"]] * 4),
