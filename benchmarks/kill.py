@@ -45,11 +45,14 @@ _COMMON = {
 }  # fmt: skip
 _CLUSTERED = {"pretrain_epochs": 3, "clustering_epochs": 3}
 RUNS = {
-    "vrlvmix, clustered from the start": Settings(**_COMMON, **_CLUSTERED, scan="on"),
+    "vrlvmix, clustered from the start": Settings(
+        **_COMMON, **_CLUSTERED, scan="on",
+        record=("probabilities", "second-view", "batches", "features"),
+    ),
     # Few losses pass so high a threshold: at the end of warm-up SCAN and clustering begin.
     "vrlvmix, clustered after warm-up": Settings(**_COMMON, **_CLUSTERED, threshold=0.999),
     "dividemix, not augmented": Settings(**_COMMON, method="dividemix", augment=False),
-}
+}  # fmt: skip
 
 # Kills of one run, at most: its parts must suffice for them, see `strikes_on`.
 _KILLS_PER_RUN = 4

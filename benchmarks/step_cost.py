@@ -69,7 +69,7 @@ class Case:
         """Train network a for the steps of one epoch."""
         draws = Draws.of(0, 0, 0, self.inputs.device)
         network, peer = self.networks
-        losses = mixmatch_epoch(
+        losses, _ = mixmatch_epoch(
             network,
             peer,
             self.inputs,

@@ -148,11 +148,11 @@ def _extras(run: Run) -> list[str]:
             folders.setdefault(file_kind(path), {}).update(dict.fromkeys(path.split("/")[1:-1]))
     lines = []
     for kind, names in folders.items():
-        networks = ", ".join(name for name in names if not name.startswith("epoch="))
-        epochs = sorted(name.removeprefix("epoch=") for name in names if name.startswith("epoch="))
+        networks = [name for name in names if not name.startswith("epoch=")]
+        epochs = sorted(name for name in names if name.startswith("epoch="))
         # Of some runs hundreds.
-        text = f", {len(epochs)} epochs, {int(epochs[0])} to {int(epochs[-1])}" if epochs else ""
-        lines.append(f"{kind} {networks}{text}".rstrip())
+        ends = [f"{epochs[0]} to {epochs[-1]}"] if len(epochs) > 1 else epochs
+        lines.append(f"{kind} {', '.join(networks + ends)}".rstrip())
     return lines
 
 

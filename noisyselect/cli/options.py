@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 from rich.console import Console
@@ -29,6 +29,7 @@ Method = Literal["vrlvmix", "dividemix", "scanmix", "coteaching", "ce"]
 NoiseKind = Literal["sym", "sym-others", "asym", "pair", "instance", "human", "none"]
 ScanSwitch = Literal["auto", "on", "off"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
+RecordName = Literal["probabilities", "second-view", "batches", "features"]
 _WITH_RATE = ("sym", "sym-others", "asym", "pair", "instance")
 
 
@@ -177,6 +178,24 @@ Precision = Annotated[
 Compile = Annotated[
     bool | None, _option("Compile the networks.", "--compile/--no-compile", panel=_RUN)
 ]
+Record = Annotated[
+    str | None,
+    _option(
+        "Write down more than losses and predictions: some of probabilities, second-view, batches "
+        "and features, separated by commas, or all.",
+        panel=_RUN,
+        metavar="COLUMNS",
+    ),
+]
+RecordLast = Annotated[
+    int | None,
+    _option(
+        "Write probabilities and second view of the last N epochs only.",
+        panel=_RUN,
+        metavar="N",
+        show_default="all",
+    ),
+]
 Device = Annotated[str, _option("As torch names it.", panel=_RUN, show_default=True)]
 
 
@@ -311,9 +330,20 @@ def _settings(
         given.setdefault("augment", data_name != "digits")
     if "without" in given:
         given["without"] = tuple(name for text in given["without"] for name in names(text))
+    record = given.pop("record", None)
     settings = replace(settings, **given)
+    if record is not None:
+        settings = replace(settings, record=_recorded(names(record), settings))
     scale = options["scale"]
     return settings if scale is None else settings.scaled(scale)
+
+
+def _recorded(asked: list[str], settings: Settings) -> tuple[RecordName, ...]:
+    """Return what is to be recorded; "all" is what a run of these settings can have."""
+    if asked != ["all"]:
+        return tuple(asked)  # type: ignore[arg-type]  # Settings refuses other names
+    impossible = {"second-view": not settings.augment, "features": bool(settings.epoch_samples)}
+    return tuple(name for name in get_args(RecordName) if not impossible.get(name))
 
 
 def describe(data: TrainingData) -> str:
@@ -348,3 +378,11 @@ def describe_schedule(settings: Settings) -> str:
         f"Network {escape(settings.network)}, {settings.epochs} epochs, "
         f"{settings.warm_up_epochs} of them warm-up{before}; {lr}."
     )
+
+
+def describe_record(settings: Settings) -> str:
+    """Return what is recorded beside losses and predictions in a sentence."""
+    last = ""
+    if settings.record_last is not None:
+        last = f"; probabilities and second view of the last {settings.record_last} epochs"
+    return f"Recorded beside losses and predictions: {', '.join(settings.record)}{last}."

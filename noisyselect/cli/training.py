@@ -79,6 +79,8 @@ def train(
     device: o.Device = "auto",
     precision: o.Precision = None,
     compile: o.Compile = None,
+    record: o.Record = None,
+    record_last: o.RecordLast = None,
     pretrained: Annotated[
         Path | None,
         typer.Option(
@@ -108,6 +110,8 @@ def train(
         name += f" without {' and '.join(settings.without)}"
     console.print(o.describe(samples), highlight=False)
     console.print(o.describe_schedule(settings), highlight=False, soft_wrap=True)
+    if settings.record:
+        console.print(o.describe_record(settings), highlight=False, soft_wrap=True)
     with _epoch_progress(console, name, settings.epochs) as show:
         result = o.torch_room().train(
             samples,

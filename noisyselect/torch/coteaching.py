@@ -24,10 +24,13 @@ class CoteachingEpoch(NamedTuple):
         Mean loss of the samples that each network learnt from, in nats.
     kept : tuple of two Tensors of bool, shape (n_samples,)
         The samples that each network learnt from.
+    batches : Tensor of int32, shape (n_samples,)
+        Step that each sample was part of, for both networks; those that were dropped in it, too.
     """
 
     losses: tuple[Tensor, Tensor]
     kept: tuple[Tensor, Tensor]
+    batches: Tensor
 
 
 def coteaching_epoch(
@@ -74,7 +77,9 @@ def coteaching_epoch(
     batches = shuffled_batches(len(labels), 2 * settings.batch_size, draws)
     losses = torch.empty(2, len(batches), device=labels.device)
     kept = torch.zeros(2, len(labels), dtype=torch.bool, device=labels.device)
+    step_of = torch.empty(len(labels), dtype=torch.int32, device=labels.device)
     for step, rows in enumerate(batches):
+        step_of[rows] = step
         batch = given(inputs, rows, settings, draws)
         n_kept = max(1, int((1 - forgotten) * len(rows)))
         own = [
@@ -88,4 +93,4 @@ def coteaching_epoch(
             network.descend(loss)
             losses[index, step] = loss.detach()
             kept[index, rows[chosen]] = True
-    return CoteachingEpoch((losses[0], losses[1]), (kept[0], kept[1]))
+    return CoteachingEpoch((losses[0], losses[1]), (kept[0], kept[1]), step_of)

@@ -5,7 +5,7 @@ With fewer bits many losses would be equal, and what ranks them would rank littl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ _BATCH = 500
 
 
 class Evaluation(NamedTuple):
-    """One network's answers for the training samples, on the host.
+    """What one network shows of the training samples, on the host.
 
     Attributes
     ----------
@@ -33,30 +33,93 @@ class Evaluation(NamedTuple):
     predictions : array of int64, shape (n_samples,)
     confidences : array of float32, shape (n_samples,)
         Probability of the predicted class.
+    probabilities : array of float32, shape (n_samples, n_classes), optional
+        Softmax outputs.
+    second_view : array of float32, shape (n_samples, n_classes), optional
+        Softmax outputs on augmented samples.
+    features : array of float32, shape (n_samples, n_features), optional
+        What the last linear layer is given.
+    batches : array of int32, shape (n_samples,), optional
+        Step of the epoch that each sample was last part of; -1 for none.
     """
 
     losses: npt.NDArray[np.float32]
     predictions: npt.NDArray[np.int64]
     confidences: npt.NDArray[np.float32]
+    probabilities: npt.NDArray[np.float32] | None = None
+    second_view: npt.NDArray[np.float32] | None = None
+    features: npt.NDArray[np.float32] | None = None
+    batches: npt.NDArray[np.int32] | None = None
+
+    @property
+    def columns(self) -> dict[str, AnyArray]:
+        """What there is, by name."""
+        return {name: values for name, values in self._asdict().items() if values is not None}
 
     def spread(self, rows: IntArray, n_samples: int) -> dict[str, AnyArray]:
         """Return the columns for all samples, NaN and -1 beside `rows`, which they are of."""
-        columns: dict[str, AnyArray] = {}
-        for name, values in self._asdict().items():
+        spread: dict[str, AnyArray] = {}
+        for name, values in self.columns.items():
             missing = -1 if values.dtype.kind == "i" else np.nan
-            columns[name] = np.full(n_samples, missing, dtype=values.dtype)
-            columns[name][rows] = values
-        return columns
+            spread[name] = np.full((n_samples, *values.shape[1:]), missing, dtype=values.dtype)
+            spread[name][rows] = values
+        return spread
 
 
 def evaluate(
-    network: nn.Module, inputs: Inputs, labels: Tensor, shards: Shards | None = None
+    network: nn.Module,
+    inputs: Inputs,
+    labels: Tensor,
+    shards: Shards | None = None,
+    *,
+    keep_probabilities: bool = False,
 ) -> Evaluation:
-    """Return loss, prediction and confidence for every sample; the host waits once, at the end."""
+    """Return loss, prediction and confidence for every sample; the host waits once, at the end.
+
+    With `keep_probabilities` the softmax outputs, too.
+    """
     logits = all_logits(network, inputs, shards)
     losses = functional.cross_entropy(logits, labels, reduction="none")
-    confidences, predictions = logits.softmax(dim=1).max(dim=1)
-    return Evaluation(losses.cpu().numpy(), predictions.cpu().numpy(), confidences.cpu().numpy())
+    probabilities = logits.softmax(dim=1)
+    confidences, predictions = probabilities.max(dim=1)
+    return Evaluation(
+        losses.cpu().numpy(),
+        predictions.cpu().numpy(),
+        confidences.cpu().numpy(),
+        probabilities.cpu().numpy() if keep_probabilities else None,
+    )
+
+
+def evaluate_second_view(
+    network: nn.Module, inputs: Inputs, key: Sequence[int], shards: Shards | None = None
+) -> npt.NDArray[np.float32]:
+    """Return the softmax outputs on samples augmented as in training, in evaluation mode.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    inputs : Inputs
+    key : sequence of int
+        Where all random numbers come from: seed, epoch and network. The stream is none that
+        training draws from.
+    shards : Shards, optional
+
+    Returns
+    -------
+    array of float32, shape (n_samples, n_classes)
+        The same for any number of processes.
+    """
+    network.eval()
+    generator = torch.Generator(inputs.device)
+
+    def augmented(batch: Tensor, start: int) -> Tensor:
+        # Training's key ends before the 1. Batch by batch, as each process draws for its own alone.
+        state = np.random.SeedSequence([*key, 1, start]).generate_state(1, np.uint64)[0]
+        generator.manual_seed(int(state >> np.uint64(1)))
+        return inputs.augment(batch, generator)
+
+    logits = _of_all(network, inputs, shards or Shards(), augmented)
+    return logits.softmax(dim=1).cpu().numpy()
 
 
 def accuracy(
@@ -84,13 +147,20 @@ def all_features(network: nn.Module, inputs: Inputs, shards: Shards | None = Non
 
 
 @torch.no_grad()
-def _of_all(answer: Callable[[Tensor], Tensor], inputs: Inputs, shards: Shards) -> Tensor:
+def _of_all(
+    answer: Callable[[Tensor], Tensor],
+    inputs: Inputs,
+    shards: Shards,
+    augmented: Callable[[Tensor, int], Tensor] | None = None,
+) -> Tensor:
+    """Return the answer for every sample, as it is or augmented."""
     whole: Tensor | None = None
     starts = range(0, len(inputs.values), _BATCH)
     # The first batch by every process: it tells the size of an answer.
     for start in sorted({0, *starts[shards.rank :: shards.world]}):
         batch = inputs.values[start : start + _BATCH]
-        part = answer(inputs.normalise(inputs.plain(batch)))
+        view = inputs.plain(batch) if augmented is None else augmented(batch, start)
+        part = answer(inputs.normalise(view))
         if whole is None:
             whole = part.new_zeros((len(inputs.values), *part.shape[1:]))
         if (start // _BATCH) % shards.world == shards.rank:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -55,6 +56,23 @@ class Draws:
         )
 
 
+class TrainedEpoch(NamedTuple):
+    """What one network's epoch of training came to.
+
+    On the device: reading it is left to the caller, once per epoch.
+
+    Attributes
+    ----------
+    losses : Tensor of shape (n_steps,)
+        Loss of each step, in nats.
+    batches : Tensor of int32, shape (n_samples,)
+        Step that each sample was part of, from 0; the last one of several, -1 for none.
+    """
+
+    losses: Tensor
+    batches: Tensor
+
+
 def shuffled_batches(n: int, batch_size: int, draws: Draws) -> tuple[Tensor, ...]:
     """Return the rows 0..n-1 in random order, in as few batches as `batch_size` allows.
 
@@ -80,8 +98,8 @@ def warm_up_epoch(
     settings: Settings,
     draws: Draws,
     penalise: bool,
-) -> Tensor:
-    """Train one epoch by cross-entropy on all samples and return the loss of each step, in nats.
+) -> TrainedEpoch:
+    """Train one epoch by cross-entropy on all samples.
 
     Parameters
     ----------
@@ -97,20 +115,21 @@ def warm_up_epoch(
 
     Returns
     -------
-    Tensor of shape (n_steps,)
-        On the device: reading it is left to the caller, once per epoch.
+    TrainedEpoch
     """
     network.module.train()
     batches = shuffled_batches(len(labels), 2 * settings.batch_size, draws)
     losses = torch.empty(len(batches), device=labels.device)
+    step_of = torch.empty(len(labels), dtype=torch.int32, device=labels.device)
     for step, rows in enumerate(batches):
+        step_of[rows] = step
         logits = network.logits(given(inputs, rows, settings, draws))
         loss = functional.cross_entropy(logits, labels[rows])
         if penalise:
             loss = loss + negative_entropy(logits)
         network.descend(loss)
         losses[step] = loss.detach()
-    return losses
+    return TrainedEpoch(losses, step_of)
 
 
 def mixmatch_epoch(
@@ -125,8 +144,8 @@ def mixmatch_epoch(
     draws: Draws,
     *,
     strong: bool = False,
-) -> Tensor:
-    r"""Train one epoch of MixMatch as in DivideMix and return the loss of each step.
+) -> TrainedEpoch:
+    r"""Train one epoch of MixMatch as in DivideMix.
 
     Parameters
     ----------
@@ -151,7 +170,9 @@ def mixmatch_epoch(
 
     Returns
     -------
-    Tensor of shape (n_steps,)
+    TrainedEpoch
+        A sample is part of a step as a labelled or as an unlabelled one; not as a parent of a
+        synthetic one, nor as a partner in mixing.
 
     Notes
     -----
@@ -169,8 +190,15 @@ def mixmatch_epoch(
     batches = shuffled_batches(len(labelled), settings.batch_size, draws)
     losses = torch.empty(len(batches), device=inputs.device)
     others = endless_batches(len(unlabelled), settings.batch_size, draws)
+    n_samples, n_real = len(inputs.values), len(labelled) - labelled.n_synthetic
+    # The extra last place is that of synthetic samples.
+    step_of = torch.full((n_samples + 1,), -1, dtype=torch.int32, device=inputs.device)
+    places = labelled.anchors.clone()
+    places[n_real:] = n_samples
     for step, rows in enumerate(batches):
         u_rows = unlabelled[next(others)] if len(unlabelled) else unlabelled
+        step_of[places[rows]] = step
+        step_of[u_rows] = step
         batch, targets, n_labelled = _inputs_and_targets(
             network, peer, inputs, labelled, rows, u_rows, settings, draws, strong
         )
@@ -184,7 +212,7 @@ def mixmatch_epoch(
         loss = loss + settings.lambda_r * prior_divergence(logits)
         network.descend(loss)
         losses[step] = loss.detach()
-    return losses
+    return TrainedEpoch(losses, step_of[:-1])
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ Method = Literal["vrlvmix", "dividemix", "scanmix", "coteaching", "ce"]
 Part = Literal["vrlv", "balancing", "scan"]
 Scan = Literal["auto", "on", "off"]
 Precision = Literal["auto", "float32", "bfloat16"]
+Record = Literal["probabilities", "second-view", "batches", "features"]
 
 # What `scaled` shortens.
 _SCHEDULE = (
@@ -40,6 +41,7 @@ _AT_LEAST = {
     "lambda_e": 0,
     "forget_epochs": 0,
     "epoch_samples": 1,
+    "record_last": 1,
     "seed": 0,
 }
 _POSITIVE = ("lr", "temperature", "alpha", "pretrain_lr", "scan_lr")
@@ -146,6 +148,13 @@ class Settings:
     ema : float in [0, 1), default=0.0
         Decay, per step, of the running mean of the weights that is tested instead of the weights
         themselves; 0 switches it off.
+    record : tuple of {"probabilities", "second-view", "batches", "features"}, default=()
+        What to write down of every sample beside losses, predictions and confidences; it changes
+        nothing in the training. The softmax outputs of each epoch; those on a second view,
+        augmented as in training (needs `augment`); the step in which each sample was last trained;
+        the representation that the last epoch ends with.
+    record_last : int >= 1, optional
+        Write probabilities and second view of so many last epochs only. By default of all.
     seed : int >= 0, default=0
         Of everything random but pre-training, which reads no label and is the same for all seeds.
 
@@ -197,6 +206,8 @@ class Settings:
     precision: Precision = "auto"
     compile: bool = False
     ema: float = 0.0
+    record: tuple[Record, ...] = ()
+    record_last: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -207,10 +218,14 @@ class Settings:
         ):
             if getattr(self, name) not in known:
                 raise ValueError(f"`{name}` must be one of {known}, got {getattr(self, name)!r}.")
-        # A list, as TOML has it, would not be hashable.
-        object.__setattr__(self, "without", tuple(self.without))
-        if not set(self.without) <= set(get_args(Part)):
-            raise ValueError(f"`without` must hold only {get_args(Part)}, got {self.without!r}.")
+        for name, known in (("without", get_args(Part)), ("record", get_args(Record))):
+            # A list, as TOML has it, would not be hashable.
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+            if not set(getattr(self, name)) <= set(known):
+                raise ValueError(f"`{name}` must hold only {known}, got {getattr(self, name)!r}.")
+        # In one order, for runs that differ in no more than that are the same.
+        record = tuple(name for name in get_args(Record) if name in self.record)
+        object.__setattr__(self, "record", record)
         for name, least in _AT_LEAST.items():
             value = getattr(self, name)
             # Written so that NaN fails too.
@@ -230,6 +245,16 @@ class Settings:
             raise ValueError(
                 f"`without` leaves out parts of method='vrlvmix', got {self.without!r} with "
                 f"method={self.method!r}."
+            )
+        if "second-view" in self.record and not self.augment:
+            raise ValueError(
+                "`record` can have 'second-view' only with `augment`: without it both views of a "
+                "sample are the same."
+            )
+        if "features" in self.record and self.epoch_samples is not None:
+            raise ValueError(
+                "`record` cannot have 'features' with `epoch_samples`: they are of all samples, "
+                "and an epoch has some of them."
             )
         if self.epoch_samples is not None and self.pretrain_epochs:
             raise ValueError(

@@ -17,7 +17,7 @@ COMMON = {
     "pretrain_batch_size": 45, "scan_batch_size": 31, "clustering_epochs": 2, "lr": 0.05,
 }  # fmt: skip
 RUNS = {
-    "vrlvmix": {},
+    "vrlvmix": {"record": ("probabilities", "second-view", "batches", "features")},
     "vrlvmix with scan": {"pretrain_epochs": 2, "scan": "on"},
     "dividemix": {"method": "dividemix", "augment": False, "epochs": 5},
     "coteaching": {"method": "coteaching", "epochs": 5, "ema": 0.9},

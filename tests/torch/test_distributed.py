@@ -58,6 +58,18 @@ def test_the_first_process_alone_writes_the_run(answers):
         np.testing.assert_allclose(two.losses, one.losses, rtol=5e-3, atol=5e-4)
 
 
+def test_two_processes_record_what_one_does(answers):
+    _, _, folder = answers
+    for name in "ab":
+        two, one = (open_run(folder / place / "vrlvmix").log(name) for place in ("runs", "alone"))
+        assert np.array_equal(two.batches, one.batches)
+        for column in ("probabilities", "second_view", "features"):
+            first, second = getattr(two, column), getattr(one, column)
+            np.testing.assert_allclose(first, second, rtol=5e-2, atol=5e-3, err_msg=column)
+        # Augmented by the same draws: other ones would have other answers.
+        assert np.abs(one.second_view - one.probabilities).max() > 0.1
+
+
 def test_one_process_has_the_whole_batch():
     batch = torch.arange(5.0, requires_grad=True)
     shards = Shards()

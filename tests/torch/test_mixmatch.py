@@ -48,7 +48,7 @@ def run_mixmatch(data, clean, settings=SETTINGS, unlabelled=None, synthetic=None
     selection = Selection(clean=mask, trust=trust, ids=data.ids, synthetic=synthetic)
     rest = np.flatnonzero(~mask) if unlabelled is None else np.array(unlabelled, dtype=np.int64)
     network, peer = Counting(), Counting()
-    losses = mixmatch_epoch(
+    epoch = mixmatch_epoch(
         Learner("a", network, settings, CPU),
         Learner("b", peer, settings, CPU),
         pixels,
@@ -59,7 +59,7 @@ def run_mixmatch(data, clean, settings=SETTINGS, unlabelled=None, synthetic=None
         settings,
         draws(),
     )
-    return losses, network, peer
+    return epoch.losses, network, peer
 
 
 def test_every_row_is_in_one_batch_and_batches_are_about_equal():
@@ -148,6 +148,52 @@ def test_synthetic_images_lengthen_the_labelled_epoch(blobs):
     assert len(losses) == (40 + 24) / 8
 
 
+@pytest.mark.parametrize("n_synthetic", [0, 24])
+@pytest.mark.parametrize(
+    ("clean", "unlabelled"),
+    [(range(40), range(60, 90)), (range(80), range(80, 90)), (range(40), []), ([5], range(90))],
+    ids=["some left out", "few unlabelled", "none unlabelled", "one labelled"],
+)
+def test_the_batch_of_a_sample_is_the_last_step_that_it_was_labelled_or_unlabelled_in(
+    blobs, monkeypatch, clean, unlabelled, n_synthetic
+):
+    steps = []
+    item, raw = SelectedSamples.__getitem__, Pixels.raw
+
+    def labelled(self, index):
+        n_real = len(self) - self.n_synthetic
+        steps.append([self.anchors[row].item() for row in index if row < n_real])
+        return item(self, index)
+
+    def drawn(self, rows):
+        steps[-1] += rows.tolist()
+        return raw(self, rows)
+
+    monkeypatch.setattr(SelectedSamples, "__getitem__", labelled)
+    monkeypatch.setattr(Pixels, "raw", drawn)
+    pixels = Pixels(blobs.inputs, CPU)
+    # Parents of synthetic samples are no part of a step.
+    parents = blobs.ids[40 : 40 + n_synthetic]
+    recipes = MixupRecipes(parents, parents, [0.7] * n_synthetic, [0] * n_synthetic)
+    mask = np.isin(np.arange(90), clean)
+    selection = Selection(clean=mask, ids=blobs.ids, synthetic=recipes)
+    epoch = mixmatch_epoch(
+        *(Learner(name, Counting(), SETTINGS, CPU) for name in "ab"),
+        pixels,
+        SelectedSamples(pixels.values, blobs.labels, selection),
+        torch.tensor(list(unlabelled), dtype=torch.int64),
+        None,
+        5.0,
+        SETTINGS,
+        draws(),
+    )
+    expected = np.full(90, -1)
+    for step, rows in enumerate(steps):
+        expected[rows] = step
+    assert len(steps) == len(epoch.losses)
+    assert epoch.batches.tolist() == expected.tolist()
+
+
 def test_class_weights_of_zero_leave_the_unlabelled_loss(blobs):
     unweighted, _, _ = run_mixmatch(blobs, range(40))
     weighted, _, _ = run_mixmatch(blobs, range(40), weights=torch.zeros(3))
@@ -165,7 +211,7 @@ def test_the_confidence_penalty_lowers_the_loss_by_the_entropy(blobs):
     def first_loss(penalise):
         network = Learner("a", Counting(), SETTINGS, CPU)
         pixels, labels = Pixels(blobs.inputs, CPU), torch.from_numpy(blobs.labels.copy())
-        return warm_up_epoch(network, pixels, labels, SETTINGS, draws(), penalise)[0]
+        return warm_up_epoch(network, pixels, labels, SETTINGS, draws(), penalise).losses[0]
 
     # A new network is nearly uniform: its entropy is nearly log 3.
     assert first_loss(False) - first_loss(True) == pytest.approx(np.log(3), abs=0.3)
@@ -175,6 +221,7 @@ def test_warm_up_has_batches_of_twice_the_size(blobs):
     network = Counting()
     pixels, labels = Pixels(blobs.inputs, CPU), torch.from_numpy(blobs.labels.copy())
     learner = Learner("a", network, SETTINGS, CPU)
-    losses = warm_up_epoch(learner, pixels, labels, SETTINGS, draws(), False)
+    losses, batches = warm_up_epoch(learner, pixels, labels, SETTINGS, draws(), False)
     assert [size for size, _ in network.calls] == [15] * 6
     assert len(losses) == 6
+    assert batches.bincount().tolist() == [15] * 6

@@ -189,7 +189,7 @@ def test_an_epoch_of_mixmatch_is_what_plain_loops_make_of_it(augment, class_weig
     anchors, partners, lam, labels = zip(*SYNTHETIC, strict=True)
     recipes = MixupRecipes(anchors, partners, lam, labels)
     selection = Selection(clean=CLEAN, trust=TRUST, synthetic=recipes)
-    losses = mixmatch_epoch(
+    losses, _ = mixmatch_epoch(
         Learner("a", net, settings(augment), CPU),
         Learner("b", peer, settings(augment), CPU),
         pixels,

@@ -63,6 +63,8 @@ def test_the_share_that_is_forgotten_rises_over_ten_epochs_after_warm_up():
         ("pretrain_epochs", -1),
         ("pretrain_batch_size", 1),
         ("epoch_samples", 0),
+        ("record", ("losses",)),
+        ("record_last", 0),
         ("ema", 1.0),
         ("temperature", 0.0),
         ("alpha", -1.0),
@@ -131,3 +133,16 @@ def test_a_scaled_run_still_warms_up_in_proportion_by_default():
 def test_a_scale_is_a_share(factor):
     with pytest.raises(ValueError, match="`factor` must lie in"):
         Settings().scaled(factor)
+
+
+def test_what_is_recorded_has_one_order_and_no_repetition():
+    settings = Settings(record=["features", "batches", "features"])
+    assert settings.record == ("batches", "features")
+
+
+def test_a_second_view_needs_augmentation_and_features_all_samples():
+    with pytest.raises(ValueError, match="'second-view' only with `augment`"):
+        Settings(record=("second-view",), augment=False)
+    with pytest.raises(ValueError, match="cannot have 'features' with `epoch_samples`"):
+        Settings(record=("features",), epoch_samples=9)
+    Settings(record=("second-view",), epoch_samples=9)

@@ -173,6 +173,7 @@ def test_the_choices_of_the_options_are_those_of_the_library():
     assert options.NoiseKind == noise.NoiseKind
     assert options.ScanSwitch == settings.Scan
     assert options.PrecisionName == settings.Precision
+    assert options.RecordName == settings.Record
 
 
 def test_presets_are_listed_and_printed():

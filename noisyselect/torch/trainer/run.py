@@ -33,17 +33,24 @@ from noisyselect.torch.checkpoint import (
 from noisyselect.torch.coteaching import coteaching_epoch
 from noisyselect.torch.data import TrainingData
 from noisyselect.torch.distributed import Shards, local_rank, process_group
-from noisyselect.torch.evaluation import Evaluation, accuracy, all_features, evaluate
+from noisyselect.torch.evaluation import (
+    Evaluation,
+    accuracy,
+    all_features,
+    evaluate,
+    evaluate_second_view,
+)
 from noisyselect.torch.inputs import SelectedSamples
 from noisyselect.torch.learner import Learner
 from noisyselect.torch.measures import memorised, selection_measures
-from noisyselect.torch.mixmatch import Draws, mixmatch_epoch, warm_up_epoch
-from noisyselect.torch.models import make_network
+from noisyselect.torch.mixmatch import Draws, TrainedEpoch, mixmatch_epoch, warm_up_epoch
+from noisyselect.torch.models import classifier_of, make_network
 from noisyselect.torch.neighbours import find_neighbours
 from noisyselect.torch.pretrain import Pretrained, PretrainEpoch, pretrain, scan_epoch
 from noisyselect.torch.seeding import seeded
 from noisyselect.torch.settings import Settings
 from noisyselect.torch.trainer.choice import class_weights, neighbours_needed, selector_of
+from noisyselect.torch.trainer.columns import Columns
 from noisyselect.torch.trainer.result import NAMES, EpochResult, TrainResult
 from noisyselect.torch.trainer.same import check_same_run, describe
 from noisyselect.torch.trainer.samples import EpochSamples
@@ -82,6 +89,7 @@ def train(
     selector : Selector, optional
         By default `VRLVSelector` for ``"vrlvmix"``, for which it must be one, and `GMMSelector` for
         ``"dividemix"`` and ``"scanmix"``, which take any; both with what `settings` say of them.
+        The logs it reads have what it declares to need, whether `settings.record` has it or not.
     neighbours : array of int, shape (n_samples, k), optional
         Row positions of the neighbours of each training sample. By default, where they are read,
         those of the given features, of SimCLR's projections, or, of images without pre-training, of
@@ -160,6 +168,7 @@ class _Run:
         self.data, self.settings, self.path = data, settings, path
         self.device, self.shards = device, shards
         self.selector = selector_of(settings, selector)
+        self.columns = Columns(settings, self.selector)
         self.described = describe(data, settings, self.selector, neighbours, device)
         self.neighbours, self._given_neighbours = neighbours, neighbours is not None
         self.samples = EpochSamples(data, settings, device)
@@ -170,6 +179,8 @@ class _Run:
             )
         )
         self.networks = self._learners()
+        if "features" in self.columns.shown(settings.epochs - 1):
+            classifier_of(self.networks[0].module)  # or an error, before all epochs are trained
         self.banks = self._banks()
         self.pretrained: Pretrained | None = None
         self.on_pretrain: Callable[[PretrainEpoch], None] | None = None
@@ -198,6 +209,7 @@ class _Run:
                 data.n_classes,
                 data.ids,
                 window=1 if self.selector is None else self.selector.history,
+                probability_window=self.columns.probability_window,
                 missing="unlabelled" if pooled else "error",
             )
             for _ in NAMES
@@ -298,10 +310,10 @@ class _Run:
         lr, phase = self.settings.lr_at(epoch), self._phase(epoch)
         for network in self.networks:
             network.set_lr(lr)
-        measures = self._train(epoch)
+        measures, batches = self._train(epoch)
         if self.scan_on and epoch >= self.warm_up_end:
             measures |= self._cluster(epoch)
-        evaluations = self._evaluate(epoch)
+        evaluations = self._evaluate(epoch, batches)
         for bank in self.banks:
             bank.end_epoch(lr, phase)
         measures |= self._memorised(epoch, evaluations)
@@ -321,24 +333,26 @@ class _Run:
             return self.settings.method
         return "scan warm-up" if self.scan_on else "warm-up"
 
-    def _train(self, epoch: int) -> dict[str, float]:
-        """Train both networks for an epoch and return what that came to."""
+    def _train(self, epoch: int) -> tuple[dict[str, float], list[Tensor]]:
+        """Train both networks for an epoch; return what that came to, and each one's batches."""
         selections: dict[str, Selection] = {}
         if epoch < self.warm_up_end or self.settings.method == "ce":
-            losses = [self._warm_up(epoch, index) for index in (0, 1)]
+            trained = [self._warm_up(epoch, index) for index in (0, 1)]
         elif self.settings.method == "coteaching":
-            losses, selections = self._coteach(epoch)
+            trained, selections = self._coteach(epoch)
         else:
             selections = dict(zip(NAMES, self._select(epoch), strict=True))
-            losses = [
+            trained = [
                 self._learn_from(epoch, index, selections[name]) for index, name in enumerate(NAMES)
             ]
-        measures = self._means("train_loss", losses, epoch)
+        measures = self._means("train_loss", [each.losses for each in trained], epoch)
+        batches = [each.batches for each in trained]
         rows, data = self.samples.rows(epoch), self.data
         truth = None if data.true_labels is None else data.true_labels[rows]
-        return measures | selection_measures(selections, data.labels[rows], truth, data.n_classes)
+        measures |= selection_measures(selections, data.labels[rows], truth, data.n_classes)
+        return measures, batches
 
-    def _warm_up(self, epoch: int, index: int) -> Tensor:
+    def _warm_up(self, epoch: int, index: int) -> TrainedEpoch:
         network = self.networks[index]
         draws = Draws.of(self.settings.seed, epoch, index, self.device)
         in_warm_up = epoch < self.warm_up_end
@@ -355,13 +369,13 @@ class _Run:
                 penalise,
             )
 
-    def _coteach(self, epoch: int) -> tuple[list[Tensor], dict[str, Selection]]:
+    def _coteach(self, epoch: int) -> tuple[list[TrainedEpoch], dict[str, Selection]]:
         settings = self.settings
         rate = settings.forget_rate if settings.forget_rate is not None else self.noise_rate
         assert rate is not None
         draws = Draws.of(settings.seed, epoch, 0, self.device)
         with self._seeded(draws):
-            losses, kept = coteaching_epoch(
+            losses, kept, batches = coteaching_epoch(
                 self.networks,
                 self.samples.inputs(epoch),
                 self.samples.labels(epoch),
@@ -372,9 +386,9 @@ class _Run:
         ids = self.data.ids[self.samples.rows(epoch)]
         masks = dict(zip(NAMES, kept, strict=True))
         selections = {n: Selection(clean=mask.cpu().numpy(), ids=ids) for n, mask in masks.items()}
-        return list(losses), selections
+        return [TrainedEpoch(each, batches) for each in losses], selections
 
-    def _learn_from(self, epoch: int, index: int, selection: Selection) -> Tensor:
+    def _learn_from(self, epoch: int, index: int, selection: Selection) -> TrainedEpoch:
         """Train one network on its selection by MixMatch."""
         settings, inputs = self.settings, self.samples.inputs(epoch)
         network, peer = self.networks[index], self.networks[1 - index]
@@ -472,19 +486,42 @@ class _Run:
             means[f"{name}_{network.name}"] = float(steps.mean())
         return means
 
-    def _evaluate(self, epoch: int) -> list[Evaluation]:
+    def _evaluate(self, epoch: int, batches: list[Tensor]) -> list[Evaluation]:
         """Record what both networks say of the samples of the next epoch, mostly the same ones."""
-        inputs, labels = self.samples.inputs(epoch + 1), self.samples.labels(epoch + 1)
         for network in self.networks:
             # Of a user's own network they may have gone apart.
             self.shards.spread(network.module.buffers())
-        evaluations = [
-            evaluate(network.module, inputs, labels, self.shards) for network in self.networks
-        ]
+        evaluations = [self._shown(epoch, index, batches[index]) for index in (0, 1)]
         ids = self.data.ids[self.samples.rows(epoch + 1)]
+        held = {"losses", "predictions", "confidences", *self.columns.held}
         for bank, evaluation in zip(self.banks, evaluations, strict=True):
-            bank.record(ids, **evaluation._asdict())
+            columns = {name: evaluation.columns[name] for name in held}
+            bank.record(ids, **columns)
         return evaluations
+
+    def _shown(self, epoch: int, index: int, batches: Tensor) -> Evaluation:
+        """Return what one network shows of the samples of the next epoch."""
+        network, inputs = self.networks[index].module, self.samples.inputs(epoch + 1)
+        columns, shards = self.columns.shown(epoch), self.shards
+        shown = evaluate(
+            network,
+            inputs,
+            self.samples.labels(epoch + 1),
+            shards,
+            keep_probabilities="probabilities" in columns,
+        )
+        if "second_view" in columns:
+            key = (self.settings.seed, epoch, index)
+            shown = shown._replace(second_view=evaluate_second_view(network, inputs, key, shards))
+        if "features" in columns:
+            features = all_features(network, inputs, shards).float().cpu().numpy()
+            shown = shown._replace(features=features)
+        if "batches" in columns:
+            # A sample may be new to the pool of the next epoch.
+            step_of = np.full(self.data.n_samples, -1, dtype=np.int32)
+            step_of[self.samples.rows(epoch)] = batches.cpu().numpy()
+            shown = shown._replace(batches=step_of[self.samples.rows(epoch + 1)])
+        return shown
 
     def _memorised(self, epoch: int, evaluations: list[Evaluation]) -> dict[str, float]:
         rows, data = self.samples.rows(epoch + 1), self.data
@@ -569,18 +606,32 @@ class _Run:
         """Make the epoch part of the run directory, and of the checkpoint."""
         self.history.append(result)
         if self.shards.rank == 0:
-            rows = self.samples.rows(result.epoch + 1)
-            self.writer.write_epoch(
-                {
-                    name: evaluation.spread(rows, self.data.n_samples)
-                    for name, evaluation in zip(NAMES, evaluations, strict=True)
-                },
-                lr=result.lr,
-                phase=result.phase,
-                metrics={"test_accuracy": result.test_accuracy, **result.measures},
-            )
+            self._write(result, evaluations)
             self._save()
         self.shards.wait()
+
+    def _write(self, result: EpochResult, evaluations: list[Evaluation]) -> None:
+        rows, epoch = self.samples.rows(result.epoch + 1), result.epoch
+        shown = {
+            name: evaluation.spread(rows, self.data.n_samples)
+            for name, evaluation in zip(NAMES, evaluations, strict=True)
+        }
+        written = self.columns.written(epoch)
+        dynamics = ["losses", "predictions", "confidences", *({"batches"} & written)]
+        self.writer.write_epoch(
+            {name: {column: shown[name][column] for column in dynamics} for name in NAMES},
+            lr=result.lr,
+            phase=result.phase,
+            metrics={"test_accuracy": result.test_accuracy, **result.measures},
+        )
+        # After the epoch they are of, and before the checkpoint: a kill in between takes all back.
+        for name, columns in shown.items():
+            if "probabilities" in written:
+                self.writer.write_probabilities(name, epoch, columns["probabilities"])
+            if "second_view" in written:
+                self.writer.write_second_view(name, epoch, columns["second_view"])
+            if "features" in written:
+                self.writer.write_features(name, columns["features"])
 
     def _save(self) -> None:
         tensors: dict[str, Tensor] = {}

@@ -55,8 +55,9 @@ def check_same_run(data: TrainingData, described: dict[str, Any], run: Run) -> N
     ValueError
         Naming each difference.
     """
-    # As JSON has it, which knows no tuples.
-    asked, saved = json.loads(json.dumps(described)), run.settings
+    # As JSON has it, which knows no tuples. What came later than the run was at its default in it.
+    asked, saved = json.loads(json.dumps(described)), json.loads(json.dumps(asdict(Settings())))
+    saved |= run.settings
     changes = [
         f"`{name}` was {saved.get(name)!r}, got {asked[name]!r}"
         for name in asked
