@@ -243,6 +243,32 @@ class TrainingLog:
                 self._found[k] = read_only(nearest_neighbours(self.features, k, "cosine"))
             return self._found[k]
 
+    def with_probabilities(
+        self,
+        probabilities: npt.ArrayLike | None = None,
+        second_view: npt.ArrayLike | None = None,
+    ) -> TrainingLog:
+        """Return this log with these class probabilities, of either view, in place of its own.
+
+        For logs that cannot be held with those of all epochs: the bench reads what it asks for.
+
+        Parameters
+        ----------
+        probabilities, second_view : array of float, optional
+            Of the last epochs of this log, shape (last_epochs, n_samples, n_classes).
+
+        Raises
+        ------
+        ValueError
+            If a shape is not that.
+        """
+        given = {"probabilities": probabilities, "second_view": second_view}
+        columns = {n: None if v is None else floats(n, v) for n, v in given.items()}
+        for name, values in columns.items():
+            if values is not None:
+                _check_last_epochs(name, values, self.n_epochs, self.n_samples, self.n_classes)
+        return self._with(columns)
+
     def sharing_neighbours(self, found: dict[int, IntArray]) -> TrainingLog:
         """Return this log with the neighbours already found on the same features, by k.
 
@@ -323,14 +349,7 @@ def _check_columns(
             check_shape(name, columns[name], {"n_epochs": n_epochs})
     for name in _OF_LAST_EPOCHS:
         if name in columns:
-            values = columns[name]
-            last = {"last_epochs": None, "n_samples": n_samples, "n_classes": n_classes}
-            check_shape(name, values, last)
-            if len(values) > n_epochs:
-                raise ValueError(
-                    f"`{name}` must cover at most the {n_epochs} epochs of the log, "
-                    f"got {len(values)}."
-                )
+            _check_last_epochs(name, columns[name], n_epochs, n_samples, n_classes)
     if "features" in columns:
         values = columns["features"]
         check_shape("features", values, {"n_samples": n_samples, "n_features": None})
@@ -346,6 +365,17 @@ def _check_columns(
     epochs = columns["epochs"]
     if np.any(epochs[1:] <= epochs[:-1]):
         raise ValueError("`epochs` must increase.")
+
+
+def _check_last_epochs(
+    name: str, values: AnyArray, n_epochs: int, n_samples: int, n_classes: int
+) -> None:
+    last = {"last_epochs": None, "n_samples": n_samples, "n_classes": n_classes}
+    check_shape(name, values, last)
+    if len(values) > n_epochs:
+        raise ValueError(
+            f"`{name}` must cover at most the {n_epochs} epochs of the log, got {len(values)}."
+        )
 
 
 def _check_neighbours(neighbours: IntArray, n_samples: int) -> None:

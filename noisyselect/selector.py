@@ -141,6 +141,11 @@ class Combined(Selector):
     right: Selector
 
     @property
+    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Columns that either rule needs."""
+        return tuple(dict.fromkeys((*self.left.needs, *self.right.needs)))
+
+    @property
     def history(self) -> int:
         """Number of last epochs that either rule reads at most."""
         return max(self.left.history, self.right.history)
@@ -173,6 +178,11 @@ class Complement(Selector):
     """
 
     of: Selector
+
+    @property
+    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Columns that the rule needs."""
+        return self.of.needs
 
     @property
     def history(self) -> int:

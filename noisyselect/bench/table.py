@@ -17,6 +17,7 @@ from statistics import fmean
 from typing import Literal, NamedTuple
 
 from noisyselect.arrays import BoolArray
+from noisyselect.bench.pairs import Pairs
 from noisyselect.bench.ranks import MeanRanks, mean_ranks
 from noisyselect.bench.result import Agreement, Bench, BenchedRun, BenchRow
 from noisyselect.errors import MissingEvidenceError
@@ -83,9 +84,11 @@ def run_bench(
     """Apply every selector to every run.
 
     A selector sees the epochs up to and including each of `epochs`, and the log of the next network
-    as its peer where the run has several. Features and neighbours have no epochs: at an earlier
-    epoch, selectors see the latest ones all the same. Neighbours are searched for once per network,
-    before any clock runs, for the `n_neighbors` of each selector that has such an option.
+    as its peer where the run has several. Of class probabilities, of either view, these logs have
+    as many epochs as the selectors that need them look back on, so that a run need not fit into
+    memory. Features and neighbours have no epochs: at an earlier epoch, selectors see the latest
+    ones all the same. Neighbours are searched for once per network, before any clock runs, for the
+    `n_neighbors` of each selector that has such an option.
 
     Parameters
     ----------
@@ -127,12 +130,12 @@ def run_bench(
     rows: list[BenchRow] = []
     agreement: list[Agreement] = []
     for plan in plans:
-        logs = _read(plan)
-        seconds = _search([logs[name] for name in plan.networks], selectors.values())
+        pairs = Pairs(plan.run, plan.networks, selectors.values(), plan.epochs[-1] + 1)
+        seconds = _search([pairs.logs[name] for name in plan.networks], selectors.values())
         benched.append(_facts(plan, seconds))
-        peaks = _peaks(plan, logs, selectors)
+        peaks = _peaks(plan, pairs, selectors)
         before: dict[str, BoolArray] = {}
-        with closing(_answers(plan, logs, selectors, n_jobs)) as answers:
+        with closing(_answers(plan, pairs, selectors, n_jobs)) as answers:
             for place in product(plan.networks, plan.epochs):
                 kept: dict[str, BoolArray] = {}
                 for name in selectors:
@@ -187,18 +190,6 @@ def _refuse_doubles(plans: Sequence[_Plan]) -> None:
         raise ValueError(f"Each run must be given once, got {twice[0].run.path} more often.")
 
 
-def _read(plan: _Plan) -> dict[str, TrainingLog]:
-    """Return the logs of the networks and of their peers, each read once."""
-    peers = (_peer(plan.run, name) for name in plan.networks)
-    names = dict.fromkeys((*plan.networks, *peers))
-    return {name: plan.run.log(name, until=plan.epochs[-1] + 1) for name in names}
-
-
-def _peer(run: Run, network: str) -> str:
-    """Return the next network, as `Run.logs` does; the same one where there is no other."""
-    return run.networks[(run.networks.index(network) + 1) % len(run.networks)]
-
-
 def _search(logs: Iterable[TrainingLog], selectors: Iterable[Selector]) -> float:
     """Find the neighbours that selectors will ask their logs for, and return how long it took."""
     wanted = {selector.n_neighbors for selector in selectors if hasattr(selector, "n_neighbors")}
@@ -225,14 +216,12 @@ def _facts(plan: _Plan, neighbour_seconds: float) -> BenchedRun:
     )
 
 
-def _peaks(
-    plan: _Plan, logs: Mapping[str, TrainingLog], selectors: Mapping[str, Selector]
-) -> dict[str, float]:
+def _peaks(plan: _Plan, pairs: Pairs, selectors: Mapping[str, Selector]) -> dict[str, float]:
     """Return the memory in 10^6 bytes that each selection takes on the last epoch.
 
     Apart from the rows, as tracing costs time, and alone, as it counts what all threads hold.
     """
-    log, peer = _pair(plan.run, logs, plan.networks[0], plan.epochs[-1])
+    log, peer = pairs.at(plan.networks[0], plan.epochs[-1])
     peaks = {}
     for name, selector in selectors.items():
         tracemalloc.start()
@@ -248,32 +237,25 @@ def _peaks(
     return peaks
 
 
-def _pair(
-    run: Run, logs: Mapping[str, TrainingLog], network: str, epoch: int
-) -> tuple[TrainingLog, TrainingLog | None]:
-    """Return what a selector sees at the end of an epoch."""
-    log, peer = logs[network].until(epoch + 1), logs[_peer(run, network)].until(epoch + 1)
-    return log, None if len(run.networks) == 1 else peer
-
-
 def _answers(
     plan: _Plan,
-    logs: Mapping[str, TrainingLog],
+    pairs: Pairs,
     selectors: Mapping[str, Selector],
     jobs: int,
 ) -> Generator[tuple[BenchRow, BoolArray | None]]:
     """Yield the row of each network, epoch and selector, and the mask of what was kept, if any."""
-    # A generator, so that what a log has worked out about itself goes when its rows are done.
-    questions = (
-        (plan.run, network, *pair, *item)
-        for network, epoch in product(plan.networks, plan.epochs)
-        for pair in [_pair(plan.run, logs, network, epoch)]
-        for item in selectors.items()
-    )
+    questions = product(plan.networks, plan.epochs, selectors.items())
+
+    def answer(
+        question: tuple[str, int, tuple[str, Selector]],
+    ) -> tuple[BenchRow, BoolArray | None]:
+        network, epoch, item = question
+        return _answer(plan.run, network, *pairs.at(network, epoch), *item)
+
     # Threads and not processes: numpy works outside the interpreter's lock, and all read one log.
     pool = ThreadPoolExecutor(jobs)
     try:
-        yield from pool.map(lambda question: _answer(*question), questions)
+        yield from pool.map(answer, questions)
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from noisyselect.arrays import BoolArray, FloatArray, IntArray
 from noisyselect.bench import named_selectors
+from noisyselect.bench.pairs import Pairs
 from noisyselect.errors import MissingEvidenceError, NoisySelectWarning
 from noisyselect.log import TrainingLog
 from noisyselect.metrics import SelectionQuality, selection_quality
@@ -177,7 +178,8 @@ def gather(
     say("Reading the run")
     with warnings.catch_warnings(record=True) as of_reading:
         warnings.simplefilter("always")
-        log, peer = run.logs(name)
+        pairs = Pairs(run, [name], rules.values())
+        log, peer = pairs.at(name, run.n_epochs - 1)
     selections: dict[str, Selection] = {}
     problems: dict[str, str] = {}
     of_rules: dict[str, list[warnings.WarningMessage]] = {}
@@ -204,7 +206,7 @@ def gather(
         selectors=answering,
         selections=selections,
         problems=problems,
-        curves=_over_epochs(run, answering, shown, log, peer, say),
+        curves=_over_epochs(run, name, answering, shown, pairs, say),
         notes=(
             *_non_finite(run, name, log, peer),
             *dict.fromkeys(str(warned.message) for warned in of_rules[shown]),
@@ -251,12 +253,13 @@ def _choose(
 
 def _over_epochs(
     run: Run,
+    network: str,
     rules: Mapping[str, Selector],
     shown: str,
-    log: TrainingLog,
-    peer: TrainingLog | None,
+    pairs: Pairs,
     say: Callable[[str], None],
 ) -> dict[str, dict[str, FloatArray]]:
+    log = pairs.logs[network]
     measures = ["kept", "agreement"] + ([] if run.truth is None else ["auroc", "precision"])
     curves = {
         measure: {rule: np.full(log.n_epochs, np.nan) for rule in rules} for measure in measures
@@ -264,8 +267,7 @@ def _over_epochs(
     places = np.unique(np.linspace(0, log.n_epochs - 1, _N_EPOCHS).round().astype(np.intp))
     for place in places:
         say(f"Selecting over epochs, {place + 1} of {log.n_epochs}")
-        end = int(log.epochs[place]) + 1
-        answers = _answers(rules, log.until(end), None if peer is None else peer.until(end))
+        answers = _answers(rules, *pairs.at(network, int(log.epochs[place])))
         for rule, selection in answers.items():
             curves["kept"][rule][place] = selection.clean.mean()
             if shown in answers:

@@ -49,6 +49,12 @@ def test_numpy_and_what_json_lacks_are_made_plain():
     assert unseal(seal(content)) == {"n": 3, "x": [1.0, None], "y": None, "5": [1, 2]}
 
 
+def test_a_table_of_vectors_takes_no_more_than_their_numbers():
+    vectors = np.random.default_rng(0).random((2000, 10), dtype=np.float32)
+    data = to_parquet({"id": np.arange(2000), "vector": vectors}, {"id": "", "vector": ""})
+    assert len(data) < vectors.nbytes
+
+
 def test_a_file_that_cannot_be_written_leaves_the_earlier_one_and_nothing_beside(
     tmp_path, monkeypatch
 ):

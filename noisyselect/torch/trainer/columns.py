@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from noisyselect.selector import Combined, Complement, Selector
+from noisyselect.selector import Selector
 from noisyselect.torch.settings import Settings
 
 # By `Settings.record`, the name in a TrainingLog.
@@ -46,7 +46,7 @@ class Columns:
     @property
     def needed(self) -> set[str]:
         """What the selector reads."""
-        return _needs(self.selector) & set(_NAMES.values())
+        return set(self.selector.needs if self.selector else ()) & set(_NAMES.values())
 
     @property
     def held(self) -> set[str]:
@@ -71,15 +71,3 @@ class Columns:
     def shown(self, epoch: int) -> set[str]:
         """Return what an epoch must have."""
         return self.needed | self.written(epoch)
-
-
-def _needs(selector: Selector | None) -> set[str]:
-    match selector:
-        case None:
-            return set()
-        case Combined():
-            return _needs(selector.left) | _needs(selector.right)
-        case Complement():
-            return _needs(selector.of)
-        case _:
-            return set(selector.needs)
