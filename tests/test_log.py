@@ -46,6 +46,22 @@ def test_taking_samples_keeps_the_neighbours_that_are_taken():
     assert log.take(np.array([False, True, False])).ids.tolist() == ["b"]
 
 
+def test_other_probabilities_take_the_place_of_those_of_a_log():
+    log, _ = synthetic_log(n_samples=8, n_epochs=6)
+    cut = log.until(4)
+    other = cut.with_probabilities(second_view=log.second_view[2:4].astype(np.float16))
+    assert other.probabilities is None
+    assert other.second_view.dtype == np.float32
+    assert other.second_view.shape == (2, *log.second_view.shape[1:])
+    assert other.losses.tolist() == cut.losses.tolist()
+    assert other.last(1).second_view.shape[0] == 1
+    assert cut.probabilities is not None
+    with pytest.raises(ValueError, match="`probabilities` must have shape"):
+        cut.with_probabilities(log.probabilities[:, 1:])
+    with pytest.raises(ValueError, match="must cover at most the 4 epochs of the log, got 6"):
+        cut.with_probabilities(np.ones((6, *log.probabilities.shape[1:])))
+
+
 def test_the_second_view_and_the_batches_are_cut_and_taken_with_the_rest():
     log, _ = synthetic_log(n_samples=8, n_epochs=5)
     short = replace(log, second_view=log.second_view[-2:]).until(4).take([3, 1])

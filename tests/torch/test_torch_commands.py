@@ -61,6 +61,31 @@ def test_a_run_goes_on_with_resume_and_only_with_it():
     assert on_digits("--epochs", 2, "--method", "ce", "--resume").exit_code == 0
 
 
+def test_all_that_a_run_can_show_is_recorded_and_told_and_benched():
+    words = ("--method", "ce", "--epochs", 3, "--noise", "sym", "--noise-rate", 0.4)
+    result = on_digits(*words, "--record", "all", "--record-last", 2)
+    assert result.exit_code == 0, result.output
+    said = "losses and predictions: probabilities, batches, features; probabilities and second view"
+    assert f"Recorded beside {said} of the last 2 epochs.\n" in result.output
+    shown = run("info", "run").output
+    assert "probabilities network=a, network=b, epoch=0001 to epoch=0002" in shown
+    assert "features network=a, network=b\n" in re.sub(r" +\n", "\n", shown)
+    assert "is whole" in run("validate", "run").output
+    benched = run("bench", "run", "--selectors", "confident-margin,enn")
+    assert re.search(r"confident-margin +\d+\.\d%", benched.output)
+    assert re.search(r"enn +\d+\.\d%", benched.output)
+
+
+def test_a_second_view_is_recorded_with_augmentation_and_refused_without():
+    words = ("--method", "ce", "--epochs", 1)
+    refused = on_digits(*words, "--record", "batches, second-view")
+    assert "'second-view' only with `augment`" in str(refused.exception)
+    assert "`record` must hold only" in str(on_digits(*words, "--record", "losses").exception)
+    result = on_digits(*words, "--augment", "--record", "all")
+    assert "probabilities, second-view, batches, features.\n" in result.output
+    assert open_run("run").log("b").second_view.shape == (1, 200, 10)
+
+
 def test_other_settings_on_resumption_are_refused():
     assert on_digits("--epochs", 1).exit_code == 0
     other = on_digits("--epochs", 1, "--lr", 0.5, "--resume")
