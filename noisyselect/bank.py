@@ -91,8 +91,8 @@ class MemoryBank:
         all. One epoch costs 4 bytes per sample for the losses, 4 for the batches, and 1 to 4 for
         the predictions.
     probability_window : int, default=1
-        Number of last epochs whose class probabilities, of either view, are kept: 4 bytes per
-        sample and class.
+        Number of last epochs whose class probabilities, of either view, are kept, at 4 bytes per
+        sample and class; a selector needs ``selector.probability_window``.
     missing : {"error", "unlabelled"}, default="error"
         What `end_epoch` does about samples that were never recorded: refuse to close the epoch, or
         close it and leave them without a valid record, so that they are not selected. That is for

@@ -49,6 +49,14 @@ class Rule:
         return 1
 
     @property
+    def probability_window(self) -> int:
+        """Number of last epochs of which the rule reads class probabilities, of either view.
+
+        `history` for a rule that needs them; one for a rule that does without.
+        """
+        return self.history if {"probabilities", "second_view"} & set(self.needs) else 1
+
+    @property
     def summary(self) -> str:
         """What the rule does, in one sentence: the first line of the class's docstring."""
         return (inspect.getdoc(type(self)) or "").split("\n", 1)[0]

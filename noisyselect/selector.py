@@ -150,6 +150,11 @@ class Combined(Selector):
         """Number of last epochs that either rule reads at most."""
         return max(self.left.history, self.right.history)
 
+    @property
+    def probability_window(self) -> int:
+        """Number of last epochs of which either rule reads class probabilities at most."""
+        return max(self.left.probability_window, self.right.probability_window)
+
     def select(self, log: TrainingLog, peer: TrainingLog | None = None) -> Selection:
         """Apply the law, see `Selector`."""
         return self._select(log, peer)
@@ -188,6 +193,11 @@ class Complement(Selector):
     def history(self) -> int:
         """Number of last epochs that the rule reads at most."""
         return self.of.history
+
+    @property
+    def probability_window(self) -> int:
+        """Number of last epochs of which the rule reads class probabilities at most."""
+        return self.of.probability_window
 
     def select(self, log: TrainingLog, peer: TrainingLog | None = None) -> Selection:
         """Apply the law, see `Selector`."""

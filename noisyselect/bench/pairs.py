@@ -10,16 +10,12 @@ from noisyselect.log import TrainingLog
 from noisyselect.selector import Selector
 from noisyselect.store import Run
 
-# Columns with a number per class, which are too large to be held of all epochs.
-_VIEWS = {"probabilities", "second_view"}
-
 
 class Pairs:
     """The logs of a network and its peer at the end of any epoch; threads may share them.
 
     All columns are read at once, but class probabilities, of either view, when an epoch is asked
-    for: of as many epochs as the selectors that need them look back on, or of that one alone where
-    none declares to need them. Those of the last epochs asked for are kept.
+    for: of the `probability_window` of the selectors. Those of the last epochs asked for are kept.
 
     Parameters
     ----------
@@ -58,7 +54,7 @@ class Pairs:
         for name in map(self._peer, list(self.logs)):
             if name not in self.logs:
                 self.logs[name] = run.log(name, until, probability_window=0)
-        window = max((each.history for each in selectors if _VIEWS & set(each.needs)), default=1)
+        window = max((each.probability_window for each in selectors), default=1)
         self._reading = Lock()
         # Two networks at two epochs: a thread may be at the next epoch already.
         self._shown = lru_cache(maxsize=4)(partial(_show, run, self.logs, window))

@@ -80,7 +80,7 @@ def select(
     run = open_run(path)
     rule = named_selectors([selector])[selector]
     with console.status(f"Selecting with {selector}"):
-        log, peer = run.logs(network, until, last=rule.history)
+        log, peer = run.logs(network, until, rule.history, rule.probability_window)
         selection = rule.select(log, peer)
     if cleanlab:
         export_label_issues(selection, log, out)

@@ -148,7 +148,8 @@ class Run:
             needs ``selector.history``. By default all.
         probability_window : int >= 0, optional
             Read the class probabilities, of either view, of so many of these epochs only, the last
-            ones. By default all, which takes 4 bytes per sample, class and epoch.
+            ones; a selector needs ``selector.probability_window``. By default all, which takes 4
+            bytes per sample, class and epoch.
 
         Returns
         -------

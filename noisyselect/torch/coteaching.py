@@ -79,7 +79,7 @@ def coteaching_epoch(
     kept = torch.zeros(2, len(labels), dtype=torch.bool, device=labels.device)
     step_of = torch.empty(len(labels), dtype=torch.int32, device=labels.device)
     for step, rows in enumerate(batches):
-        step_of[rows] = step
+        step_of.index_fill_(0, rows, step)
         batch = given(inputs, rows, settings, draws)
         n_kept = max(1, int((1 - forgotten) * len(rows)))
         own = [

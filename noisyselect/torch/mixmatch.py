@@ -122,7 +122,7 @@ def warm_up_epoch(
     losses = torch.empty(len(batches), device=labels.device)
     step_of = torch.empty(len(labels), dtype=torch.int32, device=labels.device)
     for step, rows in enumerate(batches):
-        step_of[rows] = step
+        step_of.index_fill_(0, rows, step)
         logits = network.logits(given(inputs, rows, settings, draws))
         loss = functional.cross_entropy(logits, labels[rows])
         if penalise:
@@ -197,8 +197,8 @@ def mixmatch_epoch(
     places[n_real:] = n_samples
     for step, rows in enumerate(batches):
         u_rows = unlabelled[next(others)] if len(unlabelled) else unlabelled
-        step_of[places[rows]] = step
-        step_of[u_rows] = step
+        step_of.index_fill_(0, places[rows], step)
+        step_of.index_fill_(0, u_rows, step)
         batch, targets, n_labelled = _inputs_and_targets(
             network, peer, inputs, labelled, rows, u_rows, settings, draws, strong
         )

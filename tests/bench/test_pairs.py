@@ -64,9 +64,27 @@ def read(monkeypatch):
     return names
 
 
+@dataclass(frozen=True)
+class Patient(Selector, needs=("losses",)):
+    """Keeps everything, after a look at many epochs."""
+
+    history = 9
+
+    def _select(self, log, peer):
+        return Selection(clean=np.ones(log.n_samples, dtype=bool))
+
+
+def test_class_probabilities_are_of_as_many_epochs_as_those_look_back_on_that_need_them():
+    assert (Unsure(3).probability_window, Patient().probability_window) == (3, 1)
+    both = Patient() & ~Unsure(3)
+    assert (both.history, both.probability_window) == (9, 3)
+    assert both.needs == ("losses", "probabilities", "second_view", "batches")
+    assert (~Patient()).probability_window == 1
+
+
 @pytest.mark.parametrize("epoch", [0, 1, 4])
 def test_a_pair_has_the_probabilities_that_the_longest_looking_selector_needs(run, read, epoch):
-    pairs = Pairs(run, ["b"], [Unsure(1), ~Unsure(3)])
+    pairs = Pairs(run, ["b"], [Unsure(1), Patient() | ~Unsure(3)])
     assert read == []
     for index, log in zip((1, 0), pairs.at("b", epoch), strict=True):
         start = max(0, epoch - 2)

@@ -122,22 +122,27 @@ class Seeing(torch.nn.Module):
 
 def test_a_second_view_is_the_augmentation_of_training_and_no_state_is_touched():
     rng = np.random.default_rng(0)
-    pixels = Pixels(rng.integers(0, 256, (701, 1, 8, 8), dtype=np.uint8), CPU)
+    images = rng.integers(0, 256, (701, 1, 8, 8), dtype=np.uint8)
+    images[500:] = images[:201]
+    pixels = Pixels(images, CPU)
     network = Seeing().train()
     before = torch.get_rng_state()
     answer = evaluate_second_view(network, pixels, (3, 1, 0))
     assert torch.equal(torch.get_rng_state(), before)
-    assert [len(images) for images in network.seen] == [500, 201]
+    first, second = network.seen
+    assert (len(first), len(second)) == (500, 201)
+    # Batches are seeded one by one, but not alike.
+    assert not torch.equal(first[:201], second)
     logits = network.linear(torch.cat(network.seen).flatten(1))
     np.testing.assert_allclose(answer, logits.softmax(dim=1).detach(), rtol=1e-5)
     # Shifted by up to 4 pixels and mirrored: what is left of an image are pixels of it, or black.
-    values = (network.seen[0] * pixels.std + pixels.mean).round().to(torch.uint8)
+    values = (first * pixels.std + pixels.mean).round().to(torch.uint8)
     for image, view in zip(pixels.values[:20], values[:20], strict=True):
         assert set(view.flatten().tolist()) <= {0, *image.flatten().tolist()}
         assert not torch.equal(image, view)
     # Nothing of it is what training draws, with the first numbers of the same key.
     drawn = pixels.augment(pixels.values[:500], Draws.of(3, 1, 0, CPU).pixels)
-    assert not torch.equal(pixels.normalise(drawn), network.seen[0])
+    assert not torch.equal(pixels.normalise(drawn), first)
 
 
 def test_batches_of_cross_entropy_are_the_steps_of_the_epoch(run):

@@ -7,13 +7,8 @@ from dataclasses import dataclass
 from noisyselect.selector import Selector
 from noisyselect.torch.settings import Settings
 
-# By `Settings.record`, the name in a TrainingLog.
-_NAMES = {
-    "probabilities": "probabilities",
-    "second-view": "second_view",
-    "batches": "batches",
-    "features": "features",
-}
+# By their names in a TrainingLog; `Settings.record` has "second-view".
+_OPTIONAL = {"probabilities", "second_view", "batches", "features"}
 _VIEWS = {"probabilities", "second_view"}
 
 
@@ -46,22 +41,17 @@ class Columns:
     @property
     def needed(self) -> set[str]:
         """What the selector reads."""
-        return set(self.selector.needs if self.selector else ()) & set(_NAMES.values())
+        return set(self.selector.needs if self.selector else ()) & _OPTIONAL
 
     @property
     def held(self) -> set[str]:
         """What the memory banks hold: rules that go by batches can do without, but not as well."""
         return self.needed | ({"batches"} & set(self.settings.record))
 
-    @property
-    def probability_window(self) -> int:
-        """Number of epochs whose class probabilities the memory banks hold."""
-        return self.selector.history if self.selector and _VIEWS & self.needed else 1
-
     def written(self, epoch: int) -> set[str]:
         """Return what is written down of an epoch."""
         settings = self.settings
-        columns = {_NAMES[name] for name in settings.record}
+        columns = {name.replace("-", "_") for name in settings.record}
         if epoch < settings.epochs - (settings.record_last or settings.epochs):
             columns -= _VIEWS
         if epoch < settings.epochs - 1:

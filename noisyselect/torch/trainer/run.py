@@ -202,14 +202,14 @@ class _Run:
         ]
 
     def _banks(self) -> list[MemoryBank]:
-        data, pooled = self.data, self.samples.pooled
+        data, selector, pooled = self.data, self.selector, self.samples.pooled
         banks = [
             MemoryBank(
                 data.labels,
                 data.n_classes,
                 data.ids,
-                window=1 if self.selector is None else self.selector.history,
-                probability_window=self.columns.probability_window,
+                window=1 if selector is None else selector.history,
+                probability_window=1 if selector is None else selector.probability_window,
                 missing="unlabelled" if pooled else "error",
             )
             for _ in NAMES
