@@ -16,6 +16,7 @@ from noisyselect.torch.evaluation import all_features, evaluate_second_view
 from noisyselect.torch.inputs import Pixels
 from noisyselect.torch.mixmatch import Draws, shuffled_batches
 from noisyselect.torch.trainer.columns import Columns
+from noisyselect.torch.trainer.samples import EpochSamples
 
 # On so little data a mixture may collapse or a class stay empty; that is tested where it belongs.
 pytestmark = pytest.mark.filterwarnings("ignore::noisyselect.errors.DegenerateWarning")
@@ -122,17 +123,17 @@ class Seeing(torch.nn.Module):
 
 def test_a_second_view_is_the_augmentation_of_training_and_no_state_is_touched():
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (701, 1, 8, 8), dtype=np.uint8)
-    images[500:] = images[:201]
+    images = rng.integers(0, 256, (1000, 1, 8, 8), dtype=np.uint8)
+    images[500:] = images[:500]
     pixels = Pixels(images, CPU)
     network = Seeing().train()
     before = torch.get_rng_state()
     answer = evaluate_second_view(network, pixels, (3, 1, 0))
     assert torch.equal(torch.get_rng_state(), before)
     first, second = network.seen
-    assert (len(first), len(second)) == (500, 201)
     # Batches are seeded one by one, but not alike.
-    assert not torch.equal(first[:201], second)
+    assert len(first) == len(second) == 500
+    assert not torch.equal(first, second)
     logits = network.linear(torch.cat(network.seen).flatten(1))
     np.testing.assert_allclose(answer, logits.softmax(dim=1).detach(), rtol=1e-5)
     # Shifted by up to 4 pixels and mirrored: what is left of an image are pixels of it, or black.
@@ -294,9 +295,16 @@ def test_a_run_with_a_pool_has_nothing_of_the_samples_outside_it(blobs, small_ne
     assert np.array_equal(np.isnan(log.second_view).all(axis=2), outside)
     assert (log.batches[outside] == -1).all()
     # Those new to the pool were not trained in the epoch that ended.
-    trained = log.batches >= 0
-    assert 0 < trained[0].sum() <= 30
-    assert (trained <= ~outside).all()
+    samples = EpochSamples(blobs, settings, CPU)
+    new = np.setdiff1d(samples.rows(1), samples.rows(0))
+    assert new.size
+    expected = np.full(90, -1)
+    batches = shuffled_batches(30, 2 * settings.batch_size, Draws.of(settings.seed, 0, 0, CPU))
+    for step, places in enumerate(batches):
+        expected[samples.rows(0)[places]] = step
+    expected[np.setdiff1d(np.arange(90), samples.rows(1))] = -1
+    assert log.batches[0].tolist() == expected.tolist()
+    assert (expected[new] == -1).all()
 
 
 def test_a_run_of_before_there_was_recording_goes_on(blobs, small_network, tmp_path):
