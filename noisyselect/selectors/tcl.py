@@ -67,8 +67,8 @@ class TCLSelector(Selector, needs=("probabilities", "features")):
 
     Departures: the mixture is fitted to convergence from the best split. The code takes one seeded
     start of scikit-learn, which stops after a few steps; where the two Gaussians overlap much it
-    may keep many more. With `per_class` each class is mapped onto [0, 1] by itself. Features that are
-    all 0 lie with every prototype alike, and so do all features with a prototype that is 0.
+    may keep many more. With `per_class` each class is mapped onto [0, 1] by itself. Features that
+    are all 0 lie with every prototype alike, and so do all features with a prototype that is 0.
 
     Defaults: 0.25 and one mixture are the code's for CIFAR-10 and CIFAR-100; it fits one for each
     class on CIFAR-100 with 90 % noise. Its features are those of the projection head.
