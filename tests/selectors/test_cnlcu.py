@@ -65,6 +65,7 @@ def replay(losses, batches, start, bound, strength, noise_rate):
         (CNLCUSoftSelector(clean_rate=0.6), soft_bound, 1e-4),
         (CNLCUHardSelector(clean_rate=0.6), hard_bound, 1e-4),
     ],
+    ids=["soft, much", "hard, much", "soft", "hard"],
     ids=repr,
 )
 @pytest.mark.parametrize("start", [0, 4, 30, 78])
