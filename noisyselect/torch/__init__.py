@@ -22,6 +22,7 @@ from noisyselect.torch.data import (
 from noisyselect.torch.inputs import SelectedSamples
 from noisyselect.torch.models import PreActResNet18, ResNet50, SmallCNN, SmallMLP, make_network
 from noisyselect.torch.presets import Preset, load_preset, preset_names
+from noisyselect.torch.select_batch import select_batch
 from noisyselect.torch.settings import Settings
 from noisyselect.torch.trainer import EpochResult, TrainResult, train
 
@@ -46,6 +47,7 @@ __all__ = [
     "make_network",
     "preset_names",
     "save_features",
+    "select_batch",
     "train",
     "with_labels",
     "with_noise",
