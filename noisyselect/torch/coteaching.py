@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from noisyselect.selectors.co_teaching import CoTeachingSelector
 from noisyselect.torch.inputs import Inputs
 from noisyselect.torch.learner import Learner
 from noisyselect.torch.mixmatch import Draws, given, shuffled_batches
+from noisyselect.torch.select_batch import select_batch
 from noisyselect.torch.settings import Settings
 
 
@@ -72,6 +74,7 @@ def coteaching_epoch(
     .. [1] Han et al., "Co-teaching: robust training of deep neural networks with extremely noisy
        labels", NeurIPS 2018, Algorithm 1.
     """
+    selector = CoTeachingSelector(clean_rate=1 - forgotten, n_gradual=0)
     for network in networks:
         network.module.train()
     batches = shuffled_batches(len(labels), 2 * settings.batch_size, draws)
@@ -81,16 +84,16 @@ def coteaching_epoch(
     for step, rows in enumerate(batches):
         step_of.index_fill_(0, rows, step)
         batch = given(inputs, rows, settings, draws)
-        n_kept = max(1, int((1 - forgotten) * len(rows)))
         own = [
             functional.cross_entropy(network.logits(batch), labels[rows], reduction="none")
             for network in networks
         ]
-        easiest = [values.detach().topk(n_kept, largest=False).indices for values in own]
         for index, network in enumerate(networks):
-            chosen = easiest[1 - index]
-            loss = own[index][chosen].mean()
+            mine, other = own[index], own[1 - index]
+            chosen = select_batch(selector, losses=mine, peer_losses=other)
+            # As a sum over the mask: to index by it would be to wait for the device.
+            loss = torch.where(chosen, mine, 0).sum() / chosen.sum()
             network.descend(loss)
             losses[index, step] = loss.detach()
-            kept[index, rows[chosen]] = True
+            kept[index, rows] = chosen
     return CoteachingEpoch((losses[0], losses[1]), (kept[0], kept[1]), step_of)
