@@ -42,6 +42,13 @@ def test_train_from_python_reports_and_leaves_a_run_directory(tmp_path):
     assert open_run(tmp_path / "run").n_epochs == len(seen) == 10
 
 
+def test_co_teaching_loop_selects_cleaner_labels_and_tests_better():
+    result = load("co_teaching_loop").run(n_epochs=20)
+    assert result["wrong among selected, last epoch"] < result["wrong among all"] / 4
+    assert result["test accuracy, Co-teaching"] > 0.9
+    assert result["test accuracy, Co-teaching"] > result["test accuracy, all labels"]
+
+
 def test_every_example_is_run_here():
     here = Path(__file__).read_text()
     for script in EXAMPLES.glob("*.py"):
