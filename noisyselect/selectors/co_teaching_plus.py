@@ -18,7 +18,7 @@ from noisyselect.selectors.shares import estimated_clean_rate, keep_all, warn
 
 @dataclass(frozen=True, repr=False)
 class CoTeachingPlusSelector(Selector, needs=("losses", "predictions")):
-    r"""Keep the small losses of the other network among the samples that the two predict otherwise.
+    r"""Keep the samples that the two networks predict differently and the other one finds easy.
 
     The answer is what the network of `log` trains on, chosen by the `peer`, by its own losses.
     Before `init_epoch`, and without a `peer`, it is that of `CoTeachingSelector`. A batch is one of

@@ -19,7 +19,7 @@ from noisyselect.selectors.shares import check_clean_rate, estimated_clean_rate,
 
 @dataclass(frozen=True, repr=False)
 class SELFIESelector(Selector, needs=("losses", "predictions")):
-    r"""Keep small losses, unless another class was predicted steadily, and labels that were.
+    r"""Keep the labels that were predicted steadily, and small losses where no class was.
 
     The method gives samples of steady predictions the label predicted: it *refurbishes* them, and
     trains on these and on small losses. Here a refurbished sample is kept if its new label is the

@@ -7,6 +7,7 @@ from noisyselect import TrainingLog
 from noisyselect.checks import check_selector
 from noisyselect.errors import DegenerateWarning
 from noisyselect.metrics import selection_quality
+from noisyselect.numeric.ranks import midranks
 from noisyselect.selectors.bare import BARESelector
 
 
@@ -18,16 +19,16 @@ def log_of(probabilities, labels, batches=None):
     )
 
 
-def kept_one_by_one(probabilities, labels, batches, k):
-    """The rule, sample by sample."""
-    kept = []
+def deviations_one_by_one(probabilities, labels, batches):
+    """By how many deviations each label stands out, sample by sample; 0 in a batch of one."""
+    standing = []
     for p, label, batch in zip(probabilities, labels, batches, strict=True):
         of_class = [
             q[label] for q, other in zip(probabilities, batches, strict=True) if other == batch
         ]
-        deviation = statistics.stdev(of_class) if len(of_class) > 1 else 0.0
-        kept.append(p[label] - statistics.mean(of_class) >= k * deviation)
-    return kept
+        excess = p[label] - statistics.mean(of_class)
+        standing.append(excess / statistics.stdev(of_class) if len(of_class) > 1 else 0.0)
+    return np.array(standing)
 
 
 def test_five_samples_worked_by_hand():
@@ -49,10 +50,15 @@ def test_the_answer_is_that_of_the_definition(k):
     rng = np.random.default_rng(0)
     probabilities, labels = rng.dirichlet(np.ones(4), 150), rng.integers(0, 4, 150)
     batches = np.append(rng.integers(0, 4, 149), 9)  # the last is alone
+    # A class that one batch is sure of and another is not: the deviations of batches differ.
+    probabilities[batches == 2] = 0.9 / 4 + 0.1 * probabilities[batches == 2]
+    expected = deviations_one_by_one(probabilities, labels, batches)
     selection = BARESelector(k=k).select(log_of(probabilities, labels, batches))
-    assert selection.clean.tolist() == kept_one_by_one(probabilities, labels, batches, k)
+    assert np.array_equal(selection.clean, (expected >= k) | (batches == 9))
+    assert np.array_equal(selection.score, midranks(expected))
     whole = BARESelector(k=k).select(log_of(probabilities, labels))
-    assert whole.clean.tolist() == kept_one_by_one(probabilities, labels, np.zeros(150), k)
+    expected = deviations_one_by_one(probabilities, labels, np.zeros(150))
+    assert np.array_equal(whole.clean, expected >= k)
 
 
 def test_mask_and_score_are_of_one_order_over_all_batches():

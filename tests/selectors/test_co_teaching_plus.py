@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from noisyselect import TrainingLog
+from noisyselect import GMMSelector, TrainingLog
 from noisyselect.checks import check_selector, synthetic_log
 from noisyselect.errors import DegenerateWarning
 from noisyselect.selectors.co_teaching import CoTeachingSelector
@@ -83,6 +83,17 @@ def test_the_schedule_is_that_of_co_teaching():
     selector = CoTeachingPlusSelector(clean_rate=0.5, n_gradual=5, init_epoch=0)
     kept = selector.select(log, peer.until(3))
     assert len(kept) == int((1 - np.linspace(0, 0.5, 5)[2]) * n)
+
+
+def test_by_default_the_share_is_that_of_small_losses_of_the_choosing_network():
+    a, b, _ = overfitted_pair()
+    # The first network alone doubts most of its labels.
+    a = TrainingLog(a.labels, losses=a.losses**4, predictions=a.predictions)
+    share = GMMSelector().select(b).clean.mean()
+    assert abs(share - GMMSelector().select(a).clean.mean()) > 0.1
+    default = CoTeachingPlusSelector(n_gradual=0, init_epoch=0).select(a, peer=b)
+    given = CoTeachingPlusSelector(clean_rate=share, n_gradual=0, init_epoch=0).select(a, peer=b)
+    assert default == given
 
 
 def overfitted_pair(n=3000, seed=0):
