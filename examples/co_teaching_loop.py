@@ -19,8 +19,8 @@ def make_network():
 
 def descend(optimiser, losses, kept):
     optimiser.zero_grad()
-    # A mean over what is kept: `losses[kept].mean()` would say the same, but wait for the device.
-    ((losses * kept).sum() / kept.sum()).backward()
+    # `losses[kept].mean()` would be the same, but wait for the device.
+    (torch.where(kept, losses, 0).sum() / kept.sum()).backward()
     optimiser.step()
 
 

@@ -63,11 +63,11 @@ def coteaching_epoch(
 
     Notes
     -----
-    Of a batch of B samples each network names the ``int((1 - forgotten) * B)`` of least loss, and
-    the other takes a step on the mean loss of these. The official code divides that mean once more
-    by their number; this does not. There `forgotten` rises from the first epoch on, from 0; here
-    after warm-up, to the noise rate that was estimated at its end, as no method is told the true
-    one.
+    Of a batch of B samples each network names the ``int((1 - forgotten) * B)`` of least loss, as
+    `CoTeachingSelector` has it, and the other takes a step on the mean loss of these. The official
+    code divides that mean once more by their number; this does not. There `forgotten` rises from
+    the first epoch on, from 0; here after warm-up, to the noise rate that was estimated at its end,
+    as no method is told the true one.
 
     References
     ----------

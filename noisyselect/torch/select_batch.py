@@ -37,8 +37,9 @@ def select_batch(
 ) -> Tensor:
     """Return a mask of the samples of a mini-batch whose labels to trust.
 
-    It is what `selector` keeps of a log with this batch alone, and so what it keeps of it within a
-    log with `batches`. Nothing is copied to the host and nothing waits for the device.
+    It is what `selector` keeps of a log with this batch alone; and but for `SmallLossSelector`,
+    which chooses from whole logs, what it keeps of the batch within a log with `batches`. Nothing
+    is copied to the host and nothing waits for the device.
 
     Parameters
     ----------
@@ -77,8 +78,8 @@ def select_batch(
     -----
     Samples whose loss is not finite are not kept and do not count. Equal losses share their fate,
     see the selectors. Degenerate evidence has no answer of its own here, and there is no warning:
-    to find out would be to wait for the device. The mask may be empty; a mean over it is safe as
-    ``(losses * kept).sum() / kept.sum().clamp(min=1)``.
+    to find out would be to wait for the device. So would be to index by the mask; a mean of what is
+    kept, if anything, is ``torch.where(kept, losses, 0).sum() / kept.sum().clamp(min=1)``.
 
     Cost: one sort of the batch where losses are ranked; `SmallLossSelector` compares all pairs.
 
