@@ -57,8 +57,8 @@ class CoTeachingSelector(Selector, needs=("losses",)):
 
     .. math:: R(t)\,|B|, \qquad R(t) = 1 - \tau \min\Big(1, \frac{t}{T_k - 1}\Big),
 
-    with t the number of the last epoch, from 0, in which all are kept. Mask and `score`, 1 minus
-    the rank of the loss among all samples, are of one order within a batch.
+    with t the number of the last epoch; in epoch 0 all are kept. `score` is 1 minus the rank of the
+    loss among all samples, which is the order of the mask within each batch.
 
     Departures: the noise rate :math:`\tau` is given to the published method and estimated here.
     The schedule is that of the official code, as are counts, rounded down (the paper has "at

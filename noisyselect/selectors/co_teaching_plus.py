@@ -52,7 +52,7 @@ class CoTeachingPlusSelector(Selector, needs=("losses", "predictions")):
 
     Notes
     -----
-    Algorithm 1 of [1]_: of a batch :math:`B`, with :math:`\hat y^1` and :math:`\hat y^2` the
+    The rule of [1]_: of a batch :math:`B`, with :math:`\hat y^1` and :math:`\hat y^2` the
     predictions of the two networks,
 
     .. math:: D = \{i \in B : \hat y_i^1 \ne \hat y_i^2\}, \qquad

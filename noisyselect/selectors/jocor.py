@@ -56,7 +56,7 @@ class JoCoRSelector(Selector, needs=("probabilities",)):
 
     Notes
     -----
-    Algorithm 1 of [1]_: of a batch, the share :math:`R(t)` of `CoTeachingSelector` is kept by
+    The rule of [1]_: of a batch, the share :math:`R(t)` of `CoTeachingSelector` is kept by
     smallest joint loss
 
     .. math:: \ell_i = (1 - \lambda)\big(-\log p^1_{i y_i} - \log p^2_{i y_i}\big)
