@@ -20,7 +20,7 @@ from noisyselect.arrays import BoolArray
 from noisyselect.bench.pairs import Pairs
 from noisyselect.bench.ranks import MeanRanks, mean_ranks
 from noisyselect.bench.result import Agreement, Bench, BenchedRun, BenchRow
-from noisyselect.errors import MissingEvidenceError
+from noisyselect.errors import MissingDependencyError, MissingEvidenceError
 from noisyselect.log import TrainingLog
 from noisyselect.metrics import class_balance, jaccard, kappa_matrix, selection_quality
 from noisyselect.noise import noise_rate
@@ -35,6 +35,32 @@ _CLASSES = {
     "vrlv": "VRLVSelector",
     "enn": "ENNCleaner",
     "confident-margin": "ConfidentMarginSelector",
+    "small-loss": "SmallLossSelector",
+    "co-teaching": "CoTeachingSelector",
+    "co-teaching-plus": "CoTeachingPlusSelector",
+    "jocor": "JoCoRSelector",
+    "bare": "BARESelector",
+    "jo-src": "JoSRCSelector",
+    "beta-mixture": "BetaMixtureSelector",
+    "unicon": "UNICONSelector",
+    "promix": "ProMixSelector",
+    "o2u-net": "O2UNetSelector",
+    "cnlcu-soft": "CNLCUSoftSelector",
+    "cnlcu-hard": "CNLCUHardSelector",
+    "mentornet": "MentorNetSelector",
+    "truncated-gce": "TruncatedGCESelector",
+    "nlnl": "NLNLSelector",
+    "data-map": "DataMapSelector",
+    "forgetting-events": "ForgettingEventsSelector",
+    "selfie": "SELFIESelector",
+    "self": "SELFSelector",
+    "aum": "AUMSelector",
+    "confident-learning": "ConfidentLearningSelector",
+    "moit": "MOITSelector",
+    "sel-cl": "SelCLSelector",
+    "tcl": "TCLSelector",
+    "fine": "FINESelector",
+    "curriculum-net": "CurriculumNetSelector",
 }
 # Those that are compared where none are named: the toolkit's own method and what it is made of.
 _USUAL = ("gmm", "loss-variation", "prediction-stability", "vrlv", "enn")
@@ -230,7 +256,7 @@ def _peaks(plan: _Plan, pairs: Pairs, selectors: Mapping[str, Selector]) -> dict
                 warnings.simplefilter("ignore")  # the row will warn
                 selector.select(log, peer)
             peaks[name] = tracemalloc.get_traced_memory()[1] / 1e6
-        except MissingEvidenceError:
+        except (MissingEvidenceError, MissingDependencyError):
             peaks[name] = math.nan
         finally:
             tracemalloc.stop()
@@ -272,7 +298,7 @@ def _answer(
     start = time.thread_time()
     try:
         selection = selector.select(log, peer)
-    except MissingEvidenceError as error:
+    except (MissingEvidenceError, MissingDependencyError) as error:
         return replace(row, problem=str(error)), None
     seconds = time.thread_time() - start
     measures = class_balance(selection, run.labels, run.n_classes)._asdict()

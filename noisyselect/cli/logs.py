@@ -43,7 +43,11 @@ def selectors() -> None:
     table.add_column("needs", no_wrap=True)
     table.add_column("keeps")
     for name, selector in named_selectors("all").items():
-        table.add_row(name, ", ".join(selector.needs), selector.summary.removeprefix("Keep "))
+        table.add_row(
+            name,
+            ", ".join(selector.needs) or "features or neighbours",
+            selector.summary.removeprefix("Keep "),
+        )
     terminal().print(table)
 
 

@@ -13,7 +13,11 @@ import numpy as np
 from noisyselect.arrays import BoolArray, FloatArray, IntArray
 from noisyselect.bench import named_selectors
 from noisyselect.bench.pairs import Pairs
-from noisyselect.errors import MissingEvidenceError, NoisySelectWarning
+from noisyselect.errors import (
+    MissingDependencyError,
+    MissingEvidenceError,
+    NoisySelectWarning,
+)
 from noisyselect.log import TrainingLog
 from noisyselect.metrics import SelectionQuality, selection_quality
 from noisyselect.report.wording import count, first_sentence, listed
@@ -189,7 +193,7 @@ def gather(
             warnings.simplefilter("always")
             try:
                 selections[rule] = asked.select(log, peer)
-            except MissingEvidenceError as error:
+            except (MissingEvidenceError, MissingDependencyError) as error:
                 problems[rule] = str(error)
     shown, why = _choose(selector, run, selections, problems)
     caught = of_reading + of_rules[shown]

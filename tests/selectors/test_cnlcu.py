@@ -66,7 +66,6 @@ def replay(losses, batches, start, bound, strength, noise_rate):
         (CNLCUHardSelector(clean_rate=0.6), hard_bound, 1e-4),
     ],
     ids=["soft, much", "hard, much", "soft", "hard"],
-    ids=repr,
 )
 @pytest.mark.parametrize("start", [0, 4, 30, 78])
 def test_the_choice_is_that_of_the_slow_replay(rule, bound, strength, start):

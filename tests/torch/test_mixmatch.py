@@ -158,18 +158,18 @@ def test_the_batch_of_a_sample_is_the_last_step_that_it_was_labelled_or_unlabell
     blobs, monkeypatch, clean, unlabelled, n_synthetic
 ):
     steps = []
-    item, raw = SelectedSamples.__getitem__, Pixels.raw
+    mixed, raw = SelectedSamples.mixed, Pixels.raw
 
-    def labelled(self, index):
+    def labelled(self, index, view=None):
         n_real = len(self) - self.n_synthetic
         steps.append([self.anchors[row].item() for row in index if row < n_real])
-        return item(self, index)
+        return mixed(self, index, view)
 
-    def drawn(self, rows):
+    def drawn(self, rows, view=None):
         steps[-1] += rows.tolist()
-        return raw(self, rows)
+        return raw(self, rows, view)
 
-    monkeypatch.setattr(SelectedSamples, "__getitem__", labelled)
+    monkeypatch.setattr(SelectedSamples, "mixed", labelled)
     monkeypatch.setattr(Pixels, "raw", drawn)
     pixels = Pixels(blobs.inputs, CPU)
     # Parents of synthetic samples are no part of a step.
