@@ -18,6 +18,7 @@ from noisyselect.log import TrainingLog
 from noisyselect.rule import Rule
 from noisyselect.selection import Selection
 from noisyselect.selector import Combined, Complement, Selector
+from noisyselect.vote import Vote
 
 Check = Callable[[Selector], None]
 
@@ -284,7 +285,7 @@ def check_history_is_all_that_is_read(rule: Rule) -> None:
 
 def check_unusable_samples_are_never_selected(selector: Selector) -> None:
     """A sample with a loss that is not finite is not selected, and disturbs no other."""
-    if isinstance(selector, Complement | Combined):
+    if isinstance(selector, Complement | Combined | Vote):
         return  # The law comes first: ~f selects what f does not.
     log, peer = next(_ordinary_logs())
     assert log.losses is not None
@@ -366,7 +367,7 @@ def check_the_representation_makes_it_again(rule: Rule) -> None:
 def check_the_docstring_is_complete(rule: Rule) -> None:
     """The class documents its parameters, its source and an example."""
     doc = type(rule).__doc__ or ""
-    if isinstance(rule, Complement | Combined):
+    if isinstance(rule, Complement | Combined | Vote):
         return
     sections = ("Parameters", "Notes", "References", "Examples")
     lacking = [f"the section {name}" for name in sections if f"{name}\n    ---" not in doc]
@@ -384,12 +385,14 @@ def _answer(rule: Rule, log: TrainingLog, peer: TrainingLog | None = None) -> ob
 
 
 def _parts(rule: Rule) -> list[Rule]:
-    """Return the selectors that a combination is made of, or the rule itself."""
+    """Return the selectors that a combination is made of, and the votes in it, or the rule."""
     match rule:
         case Combined():
             return [*_parts(rule.left), *_parts(rule.right)]
         case Complement():
             return _parts(rule.of)
+        case Vote():
+            return [rule, *(part for voter in rule.selectors for part in _parts(voter))]
         case _:
             return [rule]
 

@@ -72,8 +72,8 @@ class Selector(Rule, ABC):
             return tuple(replace(_checked(part, self), ids=log.ids) for part in rule(log, peer))
         if not usable.any():
             warnings.warn(
-                f"{type(self).__name__}: no sample has a valid record in the last {self.history} "
-                "epochs. Nothing is selected.",
+                f"{type(self).__name__}: no sample has a valid record in the last "
+                f"{min(self.history, log.n_epochs)} epochs. Nothing is selected.",
                 DegenerateWarning,
                 stacklevel=3,
             )

@@ -10,6 +10,7 @@ from noisyselect.selector import Combined, Complement, Selector
 from noisyselect.selectors.gmm import GMMSelector
 from noisyselect.selectors.vrlv import VRLVSelector
 from noisyselect.torch.settings import Settings
+from noisyselect.vote import Vote
 
 
 def selector_of(settings: Settings, given: Selector | None) -> Selector | None:
@@ -49,6 +50,8 @@ def neighbours_needed(selector: Selector | None) -> int:
             return max(neighbours_needed(selector.left), neighbours_needed(selector.right))
         case Complement():
             return neighbours_needed(selector.of)
+        case Vote():
+            return max(map(neighbours_needed, selector.selectors))
         case VRLVSelector():
             return selector.n_neighbors if selector.balance else 0
         case _:
