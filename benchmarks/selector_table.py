@@ -1,0 +1,206 @@
+"""How good each selector is on logs whose truth is known: the tables of docs/consensus.md.
+
+Runs are looked for in the folders given. Without any, cross-entropy is trained here, for each seed
+on three kinds of noise, on scikit-learn's digits and, with --features, on a file of CIFAR-10
+features, as benchmarks/encoder_features.py and `noisyselect features` write them; and the training
+log of ../shared/data is taken in where it is there.
+
+    python benchmarks/selector_table.py --work logs                          # record, and judge
+    python benchmarks/selector_table.py --work logs --features e20.npz sym50 sym80 asym40 random1
+
+Runs of a trainer on features have none themselves; of --features they are given those of their
+samples, in a copy in --work. Runs that differ in the seed alone (NAME-seed0, NAME-seed1, ...) are
+one row of the tables.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import tempfile
+import warnings
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported
+
+import numpy as np
+from rich.progress import Progress
+
+from noisyselect import open_run
+from noisyselect.bench import named_selectors, run_bench
+from noisyselect.errors import NoisySelectWarning
+from noisyselect.numeric.neighbours import nearest_neighbours
+from noisyselect.selectors.consensus import ConsensusSelector
+from noisyselect.store import RunWriter
+from noisyselect.store.npz import import_npz
+
+# The end of the usual warm-up, where a selection is first asked for; beside it the last epoch.
+WARM_UP_END = 9
+N_NEIGHBORS = 20
+SHARED_LOG = Path("../shared/data/logs/cifar10-asym40.npz")
+SHARED_LABELS = Path("../shared/data/cifar10/human_labels.parquet")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", nargs="*", type=Path, help="where runs are looked for")
+    parser.add_argument("--work", type=Path, help="where runs are recorded and copied to")
+    parser.add_argument("--features", type=Path, help="npz of features of CIFAR-10")
+    parser.add_argument("--selectors", help="names, separated by commas; by default all")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    options = parser.parse_args()
+    work = options.work or Path(tempfile.mkdtemp(prefix="noisyselect-"))
+    runs = [path.parent for folder in options.folders for path in folder.rglob("run.json")]
+    if not options.folders:
+        runs = list(recorded(work, options.features, options.seeds))
+    runs = [with_neighbours(run, work, options.features) for run in sorted(runs)]
+    selectors = chosen(options.selectors)
+    print(f"{len(runs)} runs\n")
+    for name, text in tables(runs, selectors).items():
+        print(f"{name}\n\n{text}\n")
+
+
+def chosen(names):
+    selectors = {"consensus": ConsensusSelector()} | named_selectors()
+    wanted = list(selectors) if names is None else names.split(",")
+    return {name: selectors[name] for name in wanted}
+
+
+def recorded(work, features, seeds):
+    """Train with cross-entropy what is not in `work` yet, and yield the run directories."""
+    from noisyselect.torch import load_data
+
+    sources = {"digits": ("digits", [("sym", 0.5), ("pair", 0.3), ("instance", 0.4)], 30)}
+    if features is not None:
+        kinds = [("sym", 0.5), ("asym", 0.4), ("instance", 0.4)]
+        if SHARED_LABELS.exists():
+            kinds[-1] = ("human", 0.0)
+        sources["features"] = (str(features), kinds, 40)
+    for name, (source, kinds, epochs) in sources.items():
+        data = load_data(source)
+        for kind, rate in kinds:
+            for seed in seeds:
+                run = work / name / f"{kind}{100 * rate:.0f}-seed{seed}"
+                if not (run / "run.json").exists():
+                    record(run, data, kind, rate, seed, epochs)
+                yield run
+    if SHARED_LOG.exists():
+        run = work / "shared" / "cifar10-asym40"
+        if not run.exists():
+            import_npz(SHARED_LOG, run)
+        yield run
+
+
+def record(run, data, kind, rate, seed, epochs):
+    from noisyselect.torch import Settings, train, with_noise
+
+    noisy = with_noise(data, kind, rate, seed=seed)
+    settings = Settings(method="ce", epochs=epochs, augment=False, seed=seed)
+    with Progress(transient=True) as progress:
+        bar = progress.add_task(str(run), total=epochs)
+        train(noisy, settings, run, on_epoch=lambda _: progress.advance(bar))
+    inputs = data.inputs[:, 0] if data.kind == "features" else data.inputs
+    give_features(run, inputs.reshape(len(inputs), -1).astype(np.float32))
+
+
+def with_neighbours(path, work, features):
+    """Return the run, or a copy with features of its samples where it has nothing of the kind."""
+    run = open_run(path)
+    if features is None or run.neighbours is not None or "features" in str(run.files):
+        return path
+    rows = features_of(features, tuple(run.ids.tolist()))
+    if rows is None:
+        return path
+    copy = work / "with-features" / path.parent.name / path.name
+    if not (copy / "neighbours.parquet").exists():
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(path, copy, ignore=shutil.ignore_patterns("checkpoint", "pretrained"))
+        give_features(copy, rows)
+    return copy
+
+
+@cache
+def features_of(file, ids):
+    """Return the features of these samples, view 0, or None where one is not in the file."""
+    with np.load(file) as arrays:
+        place = {sample: row for row, sample in enumerate(arrays["ids"].tolist())}
+        if not set(ids) <= set(place):
+            return None
+        return arrays["features"][[place[sample] for sample in ids], 0]
+
+
+def give_features(run, features):
+    writer = RunWriter.resume(run)
+    for network in open_run(run).networks:
+        writer.write_features(network, features)
+    writer.write_neighbours(neighbours_of(features.tobytes(), features.shape))
+
+
+@cache
+def neighbours_of(features, shape):
+    """Return the neighbours of every row: once, where many runs have the same samples."""
+    rows = np.frombuffer(features, dtype=np.float32).reshape(shape)
+    return nearest_neighbours(rows, N_NEIGHBORS, "cosine")
+
+
+def tables(paths, selectors):
+    """Return AUROC, F1 and precision of every selector, and how much it keeps, as Markdown."""
+    rows, facts = defaultdict(list), {}
+    with Progress(transient=True) as progress:
+        for path in progress.track(paths, description="Selecting"):
+            run = open_run(path)
+            epochs = sorted({min(WARM_UP_END, run.n_epochs - 1), run.n_epochs - 1})
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", NoisySelectWarning)
+                bench = run_bench([run], selectors, epochs, jobs=1)
+            for row in bench.rows:
+                log = (re.sub(r"-seed\d+$", "", f"{path.parent.name}/{path.name}"), row.epoch + 1)
+                rows[log, row.selector].append(row)
+                facts.setdefault(log, []).append(1 - bench.runs[0].noise_rate)
+    logs = sorted(facts)
+    return {
+        title: table(measure, logs, facts, rows, list(selectors))
+        for title, measure in (
+            ("AUROC of the score", "auroc"),
+            ("F1 of what is kept", "f1"),
+            ("Precision of what is kept", "precision"),
+            ("Share that is kept", "kept"),
+        )
+    }
+
+
+def table(measure, logs, facts, rows, names):
+    lines = [
+        f"| log | epochs | right | {' | '.join(names)} |",
+        "|---" * (len(names) + 3) + "|",
+    ]
+    totals = defaultdict(list)
+    for log in logs:
+        values = [mean_of(measure, rows[log, name]) for name in names]
+        for name, value in zip(names, values, strict=True):
+            totals[name].append(value)
+        best = None if measure == "kept" else np.nanmax(values)
+        cells = [cell(value, best) for value in values]
+        lines.append(f"| {log[0]} | {log[1]} | {np.mean(facts[log]):.3f} | {' | '.join(cells)} |")
+    means = [cell(np.mean(totals[name]), None) for name in names]
+    lines.append(f"| **mean** | | | {' | '.join(means)} |")
+    return "\n".join(lines)
+
+
+def mean_of(measure, rows):
+    if measure == "kept":
+        return np.mean([row.n_kept / row.n_samples if not row.problem else np.nan for row in rows])
+    return np.mean([getattr(row, measure) for row in rows])
+
+
+def cell(value, best):
+    if np.isnan(value):
+        return "-"
+    text = f"{value:.3f}"
+    return f"**{text}**" if best is not None and text == f"{best:.3f}" else text
+
+
+if __name__ == "__main__":
+    main()
