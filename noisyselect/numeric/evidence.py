@@ -117,9 +117,11 @@ def neighbour_shares(shares: FloatArray, neighbours: IntArray) -> Vector:
     neighbours : array of int in [-1, n_samples), shape (n_samples, k)
         Row positions; -1 for none.
     """
+    # The extra last row is where -1 points to.
+    padded = np.vstack([shares, np.zeros(shares.shape[1])])
     sums = np.zeros(shares.shape)
     for column in neighbours.T:
-        sums += np.where((column >= 0)[:, None], shares[column], 0)
+        sums += padded[column]
     return _shares(sums)
 
 

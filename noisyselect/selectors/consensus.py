@@ -162,7 +162,9 @@ class ConsensusSelector(Selector, needs=("losses",)):
         neighbours = None
         if log.neighbours is not None or log.features is not None:
             neighbours = log.nearest(self.n_neighbors)
-        evidence = _combined([dict(_evidence(network, neighbours)) for network in networks])
+        evidence = _combined([dict(_of_training(network, neighbours)) for network in networks])
+        if neighbours is not None:
+            evidence |= _combined([{("neighbours", "labels"): _of_labels(log, neighbours)}])
         losses = [row for network in networks for row in _losses(network)]
         consensus = _consensus(evidence) if evidence else np.zeros(log.n_samples)
         n_keep = _number_to_keep(losses, consensus)
@@ -191,10 +193,15 @@ def _losses(log: TrainingLog) -> FloatArray:
     return log.losses
 
 
-def _evidence(
+def _of_labels(log: TrainingLog, neighbours: IntArray) -> Vector:
+    given = vote_shares(log.labels[None], log.n_classes)
+    return vote_margin(neighbour_shares(given, neighbours), log.labels)
+
+
+def _of_training(
     log: TrainingLog, neighbours: IntArray | None
 ) -> Iterator[tuple[tuple[str, str], Vector]]:
-    """Yield what one network shows, by source and kind."""
+    """Yield what one network has shown, by source and kind."""
     losses = _losses(log)
     yield ("losses", "level"), -np.mean([midranks(row) for row in losses], axis=0)
     if log.n_epochs >= 3:
@@ -203,10 +210,6 @@ def _evidence(
         yield ("losses", "margin"), _margin_of_losses(losses, log.confidences)
     elif log.probabilities is not None:
         yield ("losses", "margin"), _margin_of_probabilities(log.probabilities, log.labels)
-    if neighbours is not None:
-        given = vote_shares(log.labels[None], log.n_classes)
-        among = neighbour_shares(given, neighbours)
-        yield ("neighbours", "labels"), vote_margin(among, log.labels)
     if log.predictions is not None:
         predicted = vote_shares(log.predictions, log.n_classes)
         yield ("predictions", "own"), vote_margin(predicted, log.labels)
