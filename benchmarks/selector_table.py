@@ -5,8 +5,8 @@ on three kinds of noise, on scikit-learn's digits and, with --features, on a fil
 features, as benchmarks/encoder_features.py and `noisyselect features` write them; and the training
 log of ../shared/data is taken in where it is there.
 
-    python benchmarks/selector_table.py --work logs                          # record, and judge
-    python benchmarks/selector_table.py --work logs --features e20.npz sym50 sym80 asym40 random1
+    python benchmarks/selector_table.py --work logs
+    python benchmarks/selector_table.py --work logs --features e20.npz logs sym50 asym40
 
 Runs of a trainer on features have none themselves; of --features they are given those of their
 samples, in a copy in --work. Runs that differ in the seed alone (NAME-seed0, NAME-seed1, ...) are
@@ -39,6 +39,7 @@ from noisyselect.store.npz import import_npz
 # The end of the usual warm-up, where a selection is first asked for; beside it the last epoch.
 WARM_UP_END = 9
 N_NEIGHBORS = 20
+COPIES = "with-features"
 SHARED_LOG = Path("../shared/data/logs/cifar10-asym40.npz")
 SHARED_LABELS = Path("../shared/data/cifar10/human_labels.parquet")
 
@@ -53,6 +54,7 @@ def main():
     options = parser.parse_args()
     work = options.work or Path(tempfile.mkdtemp(prefix="noisyselect-"))
     runs = [path.parent for folder in options.folders for path in folder.rglob("run.json")]
+    runs = [run for run in runs if COPIES not in run.parts]
     if not options.folders:
         runs = list(recorded(work, options.features, options.seeds))
     runs = [with_neighbours(run, work, options.features) for run in sorted(runs)]
@@ -113,7 +115,7 @@ def with_neighbours(path, work, features):
     rows = features_of(features, tuple(run.ids.tolist()))
     if rows is None:
         return path
-    copy = work / "with-features" / path.parent.name / path.name
+    copy = work / COPIES / path.parent.name / path.name
     if not (copy / "neighbours.parquet").exists():
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(path, copy, ignore=shutil.ignore_patterns("checkpoint", "pretrained"))
@@ -151,10 +153,12 @@ def tables(paths, selectors):
     with Progress(transient=True) as progress:
         for path in progress.track(paths, description="Selecting"):
             run = open_run(path)
-            epochs = sorted({min(WARM_UP_END, run.n_epochs - 1), run.n_epochs - 1})
+            epochs = {run.n_epochs - 1}
+            if run.settings.get("method", "ce") == "ce":  # the others have the same warm-up
+                epochs.add(min(WARM_UP_END, run.n_epochs - 1))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NoisySelectWarning)
-                bench = run_bench([run], selectors, epochs, jobs=1)
+                bench = run_bench([run], selectors, sorted(epochs), jobs=1)
             for row in bench.rows:
                 log = (re.sub(r"-seed\d+$", "", f"{path.parent.name}/{path.name}"), row.epoch + 1)
                 rows[log, row.selector].append(row)

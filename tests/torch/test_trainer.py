@@ -8,7 +8,9 @@ import torch
 from noisyselect import ENNCleaner, GMMSelector, Selection, VRLVSelector, open_run
 from noisyselect.errors import DegenerateWarning, NonFiniteLossError
 from noisyselect.numeric.neighbours import nearest_neighbours
+from noisyselect.selectors.consensus import ConsensusSelector
 from noisyselect.torch import Settings, SmallCNN, TrainingData, load_data, train, with_noise
+from noisyselect.vote import Vote
 
 SHORT = Settings(epochs=8, warm_up=4, batch_size=16, augment=False, lr_drop_epoch=6)
 METHODS = ("vrlvmix", "dividemix", "ce")
@@ -155,15 +157,23 @@ def test_resuming_into_an_empty_folder_starts_a_run(blobs, small_network, tmp_pa
     assert len(result.epochs) == 1
 
 
-@pytest.mark.parametrize("given", [True, False])
-def test_any_selector_of_neighbours_gets_them(blobs, small_network, tmp_path, given):
+@pytest.mark.parametrize(
+    ("selector", "given"),
+    [
+        (GMMSelector() & ENNCleaner(4), True),
+        (GMMSelector() & ENNCleaner(4), False),
+        (Vote([GMMSelector(), ENNCleaner(4)], at_least=1), False),
+        (ConsensusSelector(n_neighbors=4), False),
+    ],
+)
+def test_any_selector_of_neighbours_gets_them(blobs, small_network, tmp_path, selector, given):
     near = nearest_neighbours(blobs.inputs.reshape(90, -1).astype(float), 5) if given else None
     result = train(
         blobs,
         Settings(method="dividemix", epochs=3, augment=False),
         tmp_path / "run",
         network=small_network,
-        selector=GMMSelector() & ENNCleaner(4),
+        selector=selector,
         neighbours=near,
     )
     assert result.epochs[-1].measures["labelled_a"] > 0
