@@ -20,6 +20,7 @@ import shutil
 import tempfile
 import warnings
 from collections import defaultdict
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -30,7 +31,8 @@ from rich.progress import Progress
 
 from noisyselect import open_run
 from noisyselect.bench import named_selectors, run_bench
-from noisyselect.errors import NoisySelectWarning
+from noisyselect.errors import MissingEvidenceError, NoisySelectWarning
+from noisyselect.metrics import selection_quality
 from noisyselect.numeric.neighbours import nearest_neighbours
 from noisyselect.selectors.consensus import ConsensusSelector
 from noisyselect.store import RunWriter
@@ -40,6 +42,13 @@ from noisyselect.store.npz import import_npz
 WARM_UP_END = 9
 N_NEIGHBORS = 20
 COPIES = "with-features"
+TITLES = {
+    "AUROC of the score": "auroc",
+    "F1 of what is kept": "f1",
+    "Precision of what is kept": "precision",
+    "Precision of as many highest scores as the consensus keeps": "at its size",
+    "Share that is kept": "kept",
+}
 SHARED_LOG = Path("../shared/data/logs/cifar10-asym40.npz")
 SHARED_LABELS = Path("../shared/data/cifar10/human_labels.parquet")
 
@@ -147,56 +156,66 @@ def neighbours_of(features, shape):
     return nearest_neighbours(rows, N_NEIGHBORS, "cosine")
 
 
+def judged(path, selectors):
+    """Yield the epochs seen, the share of right labels, a selector and what it is worth."""
+    run = open_run(path)
+    epochs = {run.n_epochs - 1}
+    if run.settings.get("method", "ce") == "ce":  # the others have the same warm-up
+        epochs.add(min(WARM_UP_END, run.n_epochs - 1))
+    bench = run_bench([run], selectors, sorted(epochs), jobs=1)
+    at_its_size = {epoch: dict(precision_at_its_size(run, selectors, epoch)) for epoch in epochs}
+    for row in bench.rows:
+        measures = {
+            "auroc": row.auroc,
+            "f1": row.f1,
+            "precision": row.precision,
+            "at its size": at_its_size[row.epoch].get(row.selector, np.nan),
+            "kept": np.nan if row.problem else row.n_kept / row.n_samples,
+        }
+        yield row.epoch + 1, 1 - bench.runs[0].noise_rate, row.selector, measures
+
+
+def precision_at_its_size(run, selectors, epoch):
+    """Yield the precision of as many of each selector's highest scores as the consensus keeps."""
+    log, peer = run.logs(until=epoch + 1)
+    kept = ConsensusSelector().select(log, peer)
+    for name, selector in selectors.items():
+        with suppress(MissingEvidenceError):
+            score = selector.select(log, peer).score
+            # What it calls losses is any order.
+            quality = selection_quality(kept, run.labels, run.truth, run.n_classes, losses=-score)
+            yield name, quality.small_loss_precision
+
+
 def tables(paths, selectors):
-    """Return AUROC, F1 and precision of every selector, and how much it keeps, as Markdown."""
-    rows, facts = defaultdict(list), {}
-    with Progress(transient=True) as progress:
+    """Return what every selector is worth on every log, as Markdown, by title."""
+    values, right = defaultdict(list), defaultdict(list)
+    with Progress(transient=True) as progress, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoisySelectWarning)
         for path in progress.track(paths, description="Selecting"):
-            run = open_run(path)
-            epochs = {run.n_epochs - 1}
-            if run.settings.get("method", "ce") == "ce":  # the others have the same warm-up
-                epochs.add(min(WARM_UP_END, run.n_epochs - 1))
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NoisySelectWarning)
-                bench = run_bench([run], selectors, sorted(epochs), jobs=1)
-            for row in bench.rows:
-                log = (re.sub(r"-seed\d+$", "", f"{path.parent.name}/{path.name}"), row.epoch + 1)
-                rows[log, row.selector].append(row)
-                facts.setdefault(log, []).append(1 - bench.runs[0].noise_rate)
-    logs = sorted(facts)
+            log = re.sub(r"-seed\d+$", "", f"{path.parent.name}/{path.name}")
+            for epochs, share, name, measures in judged(path, selectors):
+                right[log, epochs].append(share)
+                for measure, value in measures.items():
+                    values[measure, (log, epochs), name].append(value)
     return {
-        title: table(measure, logs, facts, rows, list(selectors))
-        for title, measure in (
-            ("AUROC of the score", "auroc"),
-            ("F1 of what is kept", "f1"),
-            ("Precision of what is kept", "precision"),
-            ("Share that is kept", "kept"),
-        )
+        title: table(measure, values, right, list(selectors)) for title, measure in TITLES.items()
     }
 
 
-def table(measure, logs, facts, rows, names):
+def table(measure, values, right, names):
     lines = [
         f"| log | epochs | right | {' | '.join(names)} |",
         "|---" * (len(names) + 3) + "|",
     ]
-    totals = defaultdict(list)
-    for log in logs:
-        values = [mean_of(measure, rows[log, name]) for name in names]
-        for name, value in zip(names, values, strict=True):
-            totals[name].append(value)
-        best = None if measure == "kept" else np.nanmax(values)
-        cells = [cell(value, best) for value in values]
-        lines.append(f"| {log[0]} | {log[1]} | {np.mean(facts[log]):.3f} | {' | '.join(cells)} |")
-    means = [cell(np.mean(totals[name]), None) for name in names]
-    lines.append(f"| **mean** | | | {' | '.join(means)} |")
+    means = {log: [np.mean(values[measure, log, name]) for name in names] for log in sorted(right)}
+    for log, row in means.items():
+        best = None if measure == "kept" else np.nanmax(row)
+        cells = [cell(value, best) for value in row]
+        lines.append(f"| {log[0]} | {log[1]} | {np.mean(right[log]):.3f} | {' | '.join(cells)} |")
+    cells = [cell(value, None) for value in np.mean([*means.values()], axis=0)]
+    lines.append(f"| **mean** | | | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def mean_of(measure, rows):
-    if measure == "kept":
-        return np.mean([row.n_kept / row.n_samples if not row.problem else np.nan for row in rows])
-    return np.mean([getattr(row, measure) for row in rows])
 
 
 def cell(value, best):
