@@ -93,7 +93,8 @@ def recorded(work, features, seeds):
         data = load_data(source)
         for kind, rate in kinds:
             for seed in seeds:
-                run = work / name / f"{kind}{100 * rate:.0f}-seed{seed}"
+                noise = f"{kind}{100 * rate:.0f}" if rate else kind
+                run = work / name / f"{noise}-seed{seed}"
                 if not (run / "run.json").exists():
                     record(run, data, kind, rate, seed, epochs)
                 yield run
