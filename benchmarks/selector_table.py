@@ -29,12 +29,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported
 import numpy as np
 from rich.progress import Progress
 
-from noisyselect import open_run
+from noisyselect import ConsensusSelector, open_run
 from noisyselect.bench import named_selectors, run_bench
 from noisyselect.errors import MissingEvidenceError, NoisySelectWarning
 from noisyselect.metrics import selection_quality
 from noisyselect.numeric.neighbours import nearest_neighbours
-from noisyselect.selectors.consensus import ConsensusSelector
 from noisyselect.store import RunWriter
 from noisyselect.store.npz import import_npz
 
@@ -58,7 +57,7 @@ def main():
     parser.add_argument("folders", nargs="*", type=Path, help="where runs are looked for")
     parser.add_argument("--work", type=Path, help="where runs are recorded and copied to")
     parser.add_argument("--features", type=Path, help="npz of features of CIFAR-10")
-    parser.add_argument("--selectors", help="names, separated by commas; by default all")
+    parser.add_argument("--selectors", help="names, separated by commas; by default the usual ones")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
     work = options.work or Path(tempfile.mkdtemp(prefix="noisyselect-"))
@@ -74,9 +73,7 @@ def main():
 
 
 def chosen(names):
-    selectors = {"consensus": ConsensusSelector()} | named_selectors()
-    wanted = list(selectors) if names is None else names.split(",")
-    return {name: selectors[name] for name in wanted}
+    return named_selectors() if names is None else named_selectors(names.split(","))
 
 
 def recorded(work, features, seeds):

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from noisyselect.selectors.confident_margin import (
         ConfidentMarginSelector as ConfidentMarginSelector,
     )
+    from noisyselect.selectors.consensus import ConsensusSelector as ConsensusSelector
     from noisyselect.selectors.curriculum_net import CurriculumNetSelector as CurriculumNetSelector
     from noisyselect.selectors.data_map import DataMapSelector as DataMapSelector
     from noisyselect.selectors.fine import FINESelector as FINESelector
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from noisyselect.selectors.unicon import UNICONSelector as UNICONSelector
     from noisyselect.selectors.vrlv import VRLVSelector as VRLVSelector
     from noisyselect.store import open_run as open_run
+    from noisyselect.vote import Vote as Vote
 
 __version__ = "0.1.0"
 
@@ -87,6 +89,7 @@ _HOMES = {
     "CoTeachingSelector": "noisyselect.selectors.co_teaching",
     "ConfidentLearningSelector": "noisyselect.selectors.confident_learning",
     "ConfidentMarginSelector": "noisyselect.selectors.confident_margin",
+    "ConsensusSelector": "noisyselect.selectors.consensus",
     "CorrectedLabels": "noisyselect.corrector",
     "CurriculumNetSelector": "noisyselect.selectors.curriculum_net",
     "DataMapSelector": "noisyselect.selectors.data_map",
@@ -122,6 +125,7 @@ _HOMES = {
     "TruncatedGCESelector": "noisyselect.selectors.truncated_gce",
     "UNICONSelector": "noisyselect.selectors.unicon",
     "VRLVSelector": "noisyselect.selectors.vrlv",
+    "Vote": "noisyselect.vote",
     "check_corrector": "noisyselect.checks",
     "check_selector": "noisyselect.checks",
     "open_run": "noisyselect.store",

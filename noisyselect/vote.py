@@ -83,6 +83,16 @@ class Vote(Selector):
             )
 
     @property
+    def needs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Columns that any of the rules needs."""
+        return tuple(dict.fromkeys(name for each in self.selectors for name in each.needs))
+
+    @property
+    def probability_window(self) -> int:
+        """Number of last epochs of which any rule reads class probabilities at most."""
+        return max(selector.probability_window for selector in self.selectors)
+
+    @property
     def history(self) -> int:
         """Number of last epochs that any of the rules reads at most."""
         return max(selector.history for selector in self.selectors)

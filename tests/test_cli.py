@@ -74,13 +74,13 @@ def test_bench_of_all_epochs_shows_the_last_and_the_best_and_says_where_the_othe
     rows = re.findall(r"^gmm .*100\.0% +0$", out, re.MULTILINE)
     assert len(rows) == 2
     assert "needs 6 epochs" not in out
-    assert "All 80 rows, with every measure, are written by --json FILE." in out
+    assert "All 96 rows, with every measure, are written by --json FILE." in out
     assert max(len(line) for line in out.splitlines()) <= 100
     _, out, _ = noisyselect_command(*arguments, "--json", tmp_path / "all.json")
-    assert "All 80 rows, with every measure: " in out
+    assert "All 96 rows, with every measure: " in out
     found = json.loads((tmp_path / "all.json").read_text(), parse_constant=pytest.fail)
     places = {(row["network"], row["epoch"], row["selector"]) for row in found["rows"]}
-    assert len(places) == len(found["rows"]) == 80
+    assert len(places) == len(found["rows"]) == 96
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_bench_of_several_runs_ranks_the_selectors_and_draws_it(noisyselect_comm
     assert (status, err) == (0, "")
     assert re.search(r"mean rank over 3 runs, 1 is best +F1 +AUROC\n", out)
     assert re.search(r"gmm +1\.\d\d +1\.\d\d\n", out)
-    assert re.search(r"critical difference \(5 %\) +1\.91 +1\.91\n", out)
+    assert re.search(r"critical difference \(5 %\) +2\.71 +2\.71\n", out)
     assert "Not ranked, for want of a value in some run: vrlv, enn." in out
     assert picture.read_bytes().startswith(b"\x89PNG")
 

@@ -34,6 +34,7 @@ _CLASSES = {
     "prediction-stability": "PredictionStabilitySelector",
     "vrlv": "VRLVSelector",
     "enn": "ENNCleaner",
+    "consensus": "ConsensusSelector",
     "confident-margin": "ConfidentMarginSelector",
     "small-loss": "SmallLossSelector",
     "co-teaching": "CoTeachingSelector",
@@ -62,8 +63,8 @@ _CLASSES = {
     "fine": "FINESelector",
     "curriculum-net": "CurriculumNetSelector",
 }
-# Those that are compared where none are named: the toolkit's own method and what it is made of.
-_USUAL = ("gmm", "loss-variation", "prediction-stability", "vrlv", "enn")
+# Those that are compared where none are named: VRLVMix's and what it is made of, and the consensus.
+_USUAL = ("gmm", "loss-variation", "prediction-stability", "vrlv", "enn", "consensus")
 # What runs are ranked by: the set that is kept, and the order that the score gives.
 _RANKED = ("f1", "auroc")
 
@@ -82,7 +83,7 @@ def named_selectors(names: Iterable[str] | Literal["all"] = _USUAL) -> dict[str,
     Parameters
     ----------
     names : iterable of str, or "all", optional
-        By default gmm, loss-variation, prediction-stability, vrlv and enn.
+        By default gmm, loss-variation, prediction-stability, vrlv, enn and consensus.
 
     Raises
     ------

@@ -41,7 +41,7 @@ def bench(
         str | None,
         typer.Option(
             help=f"Names, {SELECTORS}, separated by commas; or all.",
-            show_default="gmm, loss-variation, prediction-stability, vrlv, enn",
+            show_default="gmm, loss-variation, prediction-stability, vrlv, enn, consensus",
         ),
     ] = None,
     epochs: Annotated[

@@ -26,6 +26,8 @@ _CLAUSES = {
     "neighbours disagree": "most neighbours carry other labels",
     "given class is likeliest": "its label is the likeliest class",
     "another class is likelier": "another class is likelier than its label",
+    "evidence speaks for it": "most kinds of evidence speak for its label",
+    "evidence speaks against it": "most kinds of evidence speak against its label",
     "nothing speaks against it": "nothing speaks against its label",
     "small loss in its class": "its loss is small within its class",
     "large loss in its class": "its loss is large within its class",

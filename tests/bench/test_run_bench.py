@@ -333,7 +333,7 @@ def test_json_holds_everything_and_no_nan(tmp_path):
 
 def test_every_name_of_the_command_line_is_a_public_selector():
     selectors = named_selectors("all")
-    usual = ["gmm", "loss-variation", "prediction-stability", "vrlv", "enn"]
+    usual = ["gmm", "loss-variation", "prediction-stability", "vrlv", "enn", "consensus"]
     assert list(named_selectors()) == usual
     public = {type(each).__name__ for each in selectors.values()}
     assert public == {
@@ -348,7 +348,7 @@ def test_every_name_of_the_command_line_is_a_public_selector():
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
     assert list(named_selectors(["vrlv", "gmm"])) == ["vrlv", "gmm"]
-    with pytest.raises(ValueError, match=r"one of gmm, .*, confident-margin; got gmx, vrl\."):
+    with pytest.raises(ValueError, match=r"one of gmm, .*, fine, .*; got gmx, vrl\."):
         named_selectors(["gmx", "gmm", "vrl"])
     with pytest.raises(ValueError, match="got none"):
         named_selectors([])

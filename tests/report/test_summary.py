@@ -42,7 +42,7 @@ def test_without_truth_noise_is_an_estimate_and_trust_is_agreement(tmp_path):
 
 
 def test_without_truth_and_company_trust_is_not_known(tmp_path):
-    run = write_run(tmp_path / "run", true_labels=None, n_epochs=1, features=False)
+    run = write_run(tmp_path / "run", true_labels=None, columns=("predictions",), features=False)
     trust = summary.answers(gather(run, "auto", None))[3]
     assert trust.figure == "not known"
 
