@@ -1,4 +1,4 @@
-"""Write docs/catalogue.md: every selector, from its own docstring, with the time it takes.
+"""Write docs/catalogue.md: every selector and label corrector, from its docstring, and its cost.
 
     OMP_NUM_THREADS=1 python benchmarks/catalogue.py --out docs/catalogue.md
 
@@ -9,6 +9,7 @@ classes and 30 epochs that has every column; neighbours are given, not searched 
 import argparse
 import inspect
 import re
+import sys
 import time
 import warnings
 from dataclasses import replace
@@ -19,6 +20,7 @@ from statistics import median
 import numpy as np
 from numpydoc.docscrape import NumpyDocString
 
+import noisyselect
 from noisyselect.bench import named_selectors
 from noisyselect.checks import synthetic_log
 from noisyselect.errors import DegenerateWarning
@@ -36,6 +38,12 @@ column. Which one to take: [how to choose](how-to-choose.md). What they are wort
 
 Seconds: {n_samples:,} samples, {n_classes} classes, {n_epochs} epochs, one core, neighbours given;
 by `OMP_NUM_THREADS=1 python benchmarks/catalogue.py --out docs/catalogue.md`, {date}, {machine}.
+"""
+
+CORRECTORS = """\
+## Correcting labels
+
+They answer with soft labels, `correct(log, peer=None)`, and have no name on the command line.
 """
 
 # What a log must have, as the headings under which selectors are found.
@@ -73,38 +81,77 @@ def source(selector):
     return " ".join(" ".join(part.split()) for part in found)
 
 
-def entry(name, selector):
-    """Return the section of one selector."""
-    needs = ", ".join(f"`{column}`" for column in selector.needs) or "`features` or `neighbours`"
-    epochs = selector.history
-    lines = [
-        f"### {type(selector).__name__}",
-        "",
-        f"{plain(selector.summary)} On the command line `{name}`.",
-        "",
-        f"- **Needs** {needs}; of the last {epochs} epochs at most."
-        if epochs > 1
-        else f"- **Needs** {needs}, of the last epoch.",
+def needed(rule):
+    """Return what a rule needs, and of which epochs."""
+    columns = [f"`{column}`" for column in rule.needs] or ["`features` or `neighbours`"]
+    text = " and ".join(columns)
+    if set(rule.needs) <= {"features"}:
+        return text  # which have no epochs
+    if rule.history == 1:
+        return f"{text} of the last epoch"
+    return (
+        f"{text} of {'all' if rule.history == sys.maxsize else f'the last {rule.history}'} epochs"
+    )
+
+
+def returned(selector):
+    """Return what a selection has beside `clean` and `score`, as found on a made-up log."""
+    log, _ = synthetic_log(400, 24)
+    peer = replace(synthetic_log(400, 24, seed=1)[0], labels=log.labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateWarning)
+        answers = [
+            selector.select(log),
+            selector.select(log, peer),
+            *(selector.select(log.until(end)) for end in (16, 21)),
+        ]
+    also = [
+        f"`{name}`"
+        for name in ("trust", "weights")
+        if any((getattr(answer, name) != answer.clean).any() for answer in answers)
     ]
-    for text in paragraphs(selector):
+    also += ["`synthetic`"] if any(answer.synthetic is not None for answer in answers) else []
+    reasons = sorted({str(reason) for answer in answers for reason in answer.reason})
+    said = ", ".join(f'"{reason}"' for reason in reasons)
+    return f"{', '.join(['`clean`', '`score`', *also])}; `reason` is one of {said}"
+
+
+def entry(rule):
+    """Return the section of a selector or a label corrector."""
+    lines = [
+        f"### {type(rule).__name__}",
+        "",
+        plain(rule.summary),
+        "",
+        f"- **Needs** {needed(rule)}.",
+    ]
+    if isinstance(rule, noisyselect.Selector):
+        lines.append(f"- **Returns** {returned(rule)}.")
+    for text in paragraphs(rule):
         if text.startswith(("Cost:", "Defaults:")):
             head, rest = text.split(": ", 1)
             lines.append(f"- **{head}** {rest}")
         elif text.startswith("Fails where"):
             lines.append(f"- **Fails** {text.removeprefix('Fails ')}")
-    lines.append(f"- **Source** {source(selector)}")
+    lines.append(f"- **Source** {source(rule)}")
     return "\n".join(lines)
 
 
-def overview(selectors, seconds):
+def overview(selectors, seconds, does="keeps"):
     """Return the table of one family."""
-    lines = ["| name | keeps | seconds |", "|---|---|---:|"]
+    lines = [f"| name | {does} | seconds |", "|---|---|---:|"]
     for name, selector in selectors.items():
         kept = plain(selector.summary).removeprefix("Keep ").removesuffix(".")
         lines.append(
             f"| [`{name}`](#{type(selector).__name__.lower()}) | {kept} | {seconds[name]} |"
         )
     return "\n".join(lines)
+
+
+def correctors():
+    """Return every label corrector, with default options, by its name."""
+    names = [name for name in noisyselect.__all__ if name.endswith("Corrector")]
+    return {name: getattr(noisyselect, name)() for name in names if name != "LabelCorrector"}
 
 
 def page(seconds, machine):
@@ -123,7 +170,9 @@ def page(seconds, machine):
         found = {name: each for name, each in selectors.items() if family(each) == heading}
         if found:
             parts += [f"## {heading}\n", overview(found, seconds) + "\n"]
-            parts += [entry(name, each) + "\n" for name, each in found.items()]
+            parts += [entry(each) + "\n" for each in found.values()]
+    parts += [CORRECTORS, overview(correctors(), seconds, "what it does") + "\n"]
+    parts += [entry(each) + "\n" for each in correctors().values()]
     return "\n".join(parts)
 
 
@@ -156,13 +205,14 @@ def main():
     options = parser.parse_args()
     log, peer = made_up_log()
     seconds = {}
-    for name, selector in named_selectors("all").items():
+    for name, rule in (named_selectors("all") | correctors()).items():
+        answer = rule.correct if name in correctors() else rule.select
         taken = []
         for _ in range(3):
             start = time.thread_time()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DegenerateWarning)
-                selector.select(log, peer)
+                answer(log, peer)
             taken.append(time.thread_time() - start)
         seconds[name] = f"{median(taken):.2f}"
         print(f"{name:24} {seconds[name]}")
