@@ -275,7 +275,7 @@ def test_logs_of_the_same_features_share_the_neighbours_found(monkeypatch):
     found = bank.log().nearest(2)
     bank.record(range(5), losses=np.zeros(5), predictions=[0] * 5)
     bank.end_epoch()
-    monkeypatch.setattr("noisyselect.log.nearest_neighbours", None)
+    monkeypatch.setattr("noisyselect.log.find_neighbours", None)
     assert bank.log().nearest(2) is found
     filled(bank, 1, seed=3)
     with pytest.raises(TypeError):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from noisyselect import TrainingLog
 from noisyselect.checks import synthetic_log
 from noisyselect.errors import MissingEvidenceError, NonFiniteWarning
+from noisyselect.numeric.neighbours import FoundNeighbours
 
 
 @given(st.integers(1, 12), st.integers(1, 12))
@@ -153,7 +154,7 @@ def test_neighbours_are_searched_for_once_in_a_log_and_its_views(monkeypatch):
     log, _ = synthetic_log(n_samples=40)
     log = TrainingLog(labels=log.labels, losses=log.losses, features=log.features)
     found = log.nearest(5)
-    monkeypatch.setattr("noisyselect.log.nearest_neighbours", None)
+    monkeypatch.setattr("noisyselect.log.find_neighbours", None)
     assert log.until(3).nearest(5) is found
     with pytest.raises(TypeError):
         log.take([0, 1, 2]).nearest(5)
@@ -165,11 +166,11 @@ def test_threads_that_ask_at_once_search_once(monkeypatch):
     def search(features, k, metric):
         calls.append(k)
         time.sleep(0.05)
-        return np.zeros((40, k), dtype=int)
+        return FoundNeighbours(np.zeros((40, k), dtype=int), 1.0)
 
     log, _ = synthetic_log(n_samples=40)
     log = TrainingLog(labels=log.labels, features=log.features)
-    monkeypatch.setattr("noisyselect.log.nearest_neighbours", search)
+    monkeypatch.setattr("noisyselect.log.find_neighbours", search)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(log.nearest, [5] * 4))
     assert calls == [5]

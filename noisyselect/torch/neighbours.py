@@ -64,7 +64,7 @@ def nearest_neighbours(
 
 
 def find_neighbours(
-    features: Tensor, k: int, metric: Metric = "cosine", exact_limit: int = 100_000
+    features: Tensor, k: int, metric: Metric = "cosine", exact_up_to: int = 100_000
 ) -> FoundNeighbours:
     """Return neighbours by the means at hand: torch on an accelerator, faiss on a processor.
 
@@ -73,10 +73,9 @@ def find_neighbours(
     features : Tensor of float, shape (n_samples, n_features)
     k : int >= 1
     metric : {"cosine", "euclidean"}
-    exact_limit : int, default=100000
+    exact_up_to : int, default=100000
         Samples up to which the search on a processor is exact, as it is on accelerators, and where
-        faiss is absent, always. Beyond, see
-        `noisyselect.numeric.neighbours.approximate_neighbours`.
+        faiss is absent, always. Beyond, see `noisyselect.numeric.neighbours.find_neighbours`.
 
     Returns
     -------
@@ -86,6 +85,4 @@ def find_neighbours(
     if features.device.type != "cpu" or find_spec("faiss") is None:
         return FoundNeighbours(nearest_neighbours(features, k, metric), 1.0)
     values = features.detach().float().numpy()
-    if len(values) > exact_limit:
-        return by_faiss.approximate_neighbours(values, k, metric)
-    return FoundNeighbours(by_faiss.nearest_neighbours(values, k, metric), 1.0)
+    return by_faiss.find_neighbours(values, k, metric, exact_up_to=exact_up_to)

@@ -15,6 +15,7 @@ from noisyselect import ENNCleaner
 from noisyselect.bench import mean_ranks, named_selectors, run_bench
 from noisyselect.errors import DamagedRunError, DegenerateWarning, MissingEvidenceError
 from noisyselect.metrics import class_balance, jaccard, kappa_matrix, selection_quality
+from noisyselect.numeric.neighbours import FoundNeighbours
 from noisyselect.selection import Selection
 from noisyselect.selector import Selector
 from noisyselect.store import RunWriter, open_run
@@ -238,9 +239,10 @@ def test_neighbours_are_searched_for_once_per_network_and_in_nobodys_seconds(tmp
     def search(features, k, metric):
         calls.append(k)
         time.sleep(0.05)
-        return np.tile(np.array([1, 0, 3, 2, 5, 4])[:, None], (1, k))  # of the same label
+        of_the_same_label = np.array([1, 0, 3, 2, 5, 4])
+        return FoundNeighbours(np.tile(of_the_same_label[:, None], (1, k)), 1.0)
 
-    monkeypatch.setattr("noisyselect.log.nearest_neighbours", search)
+    monkeypatch.setattr("noisyselect.log.find_neighbours", search)
     selectors = {"enn": ENNCleaner(2), "again": ENNCleaner(2), "more": ENNCleaner(3)}
     bench = run_bench([open_run(run.path)], selectors, "all", "all", jobs=4)
     assert sorted(calls) == [2, 2, 3, 3]

@@ -42,15 +42,15 @@ def test_without_faiss_torch_finds_the_same(monkeypatch):
     expected = find_neighbours(features(), 5)
     monkeypatch.setattr(by_torch, "find_spec", lambda _: None)
     monkeypatch.setattr(by_torch, "by_faiss", None)
-    found = find_neighbours(features(), 5, exact_limit=10)
+    found = find_neighbours(features(), 5, exact_up_to=10)
     assert np.array_equal(found.neighbours, expected.neighbours)
     assert found.recall == expected.recall == 1
 
 
 def test_beyond_the_limit_the_search_is_approximate_and_says_so():
-    given = features(3000, 16)
-    exact = find_neighbours(given, 5, exact_limit=3000)
-    found = find_neighbours(given, 5, exact_limit=2999)
+    given = features(3000, 16) / torch.arange(1, 17)
+    exact = find_neighbours(given, 5, exact_up_to=3000)
+    found = find_neighbours(given, 5, exact_up_to=2999)
     assert exact.recall == 1
     assert 0.95 <= found.recall < 1
     assert not np.array_equal(found.neighbours, exact.neighbours)
