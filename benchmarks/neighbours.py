@@ -2,12 +2,13 @@
 
 Made-up features of length 1, as an encoder may give them: 100 classes, and directions of falling
 variance (the j-th has 1 / j of the first). `--noise`: no classes and the same variance in all
-directions, the worst case of an index.
+directions, the worst case of an index. `--log`: the features of network a in an npz.
 """
 
 import argparse
 import resource
 import time
+from pathlib import Path
 
 import faiss
 import numpy as np
@@ -47,11 +48,17 @@ def main():
     parser.add_argument("--samples", type=int, default=200_000)
     parser.add_argument("--features", type=int, default=128)
     parser.add_argument("--noise", action="store_true")
+    parser.add_argument("--log", type=Path)
     parser.add_argument("--targets", type=float, nargs="+", default=[0.9, 0.95, 0.99])
     arguments = parser.parse_args()
 
     faiss.omp_set_num_threads(1)
-    features = made_up_features(arguments.samples, arguments.features, arguments.noise)
+    if arguments.log is not None:
+        with np.load(arguments.log) as log:
+            features = log["feat0"].astype(np.float32)
+        faiss.normalize_L2(features)
+    else:
+        features = made_up_features(arguments.samples, arguments.features, arguments.noise)
     exact = exact_seconds(features)
     before = peak_gigabytes()
     table = Table(
@@ -59,7 +66,7 @@ def main():
         "measured",
         "seconds of CPU",
         "times faster than exact",
-        title=f"{len(features):,} x {arguments.features} features, {K} neighbours; exact "
+        title=f"{len(features):,} x {features.shape[1]} features, {K} neighbours; exact "
         f"{exact:.0f} s, from {N_TIMED:,} rows",
     )
     for target in arguments.targets:

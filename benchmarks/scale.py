@@ -99,7 +99,10 @@ def rates(n_samples, folder):
 
 
 def bank_bytes(n_samples):
-    """Return the bytes per sample of a full bank, and of the peak while it makes its log."""
+    """Return the bytes per sample of a full bank, while it makes its log, and while VRLV selects.
+
+    VRLV's bytes are its own, beside the logs.
+    """
     labels, epochs = made_up_epochs(n_samples)
     tracemalloc.start()
     bank = MemoryBank(labels, N_CLASSES, window=WINDOW)
@@ -107,10 +110,14 @@ def bank_bytes(n_samples):
         record(bank, columns)
     held = tracemalloc.get_traced_memory()[0]
     tracemalloc.reset_peak()
-    bank.log()
-    peak = tracemalloc.get_traced_memory()[1]
+    log = bank.log()
+    making = tracemalloc.get_traced_memory()[1]
+    before = tracemalloc.get_traced_memory()[0]
+    tracemalloc.reset_peak()
+    VRLVSelector(window=WINDOW - 1, balance=False).select_pair(log, log)
+    selecting = tracemalloc.get_traced_memory()[1] - before
     tracemalloc.stop()
-    return held / n_samples, peak / n_samples
+    return held / n_samples, making / n_samples, selecting / n_samples
 
 
 def as_written(columns):
@@ -189,8 +196,11 @@ def main():
         print(f"CPU seconds per million samples, from {options.samples:,}, median of 3:")
         for name, seconds in rates(options.samples, Path(folder)):
             print(f"  {name:38} {seconds:8.3f}")
-    held, peak = bank_bytes(options.samples)
-    print(f"bytes per sample of a bank of {WINDOW} epochs: {held:.1f}, making a log {peak:.1f}")
+    held, making, selecting = bank_bytes(options.samples)
+    print(
+        f"bytes per sample of a bank of {WINDOW} epochs: {held:.0f}; while it makes a log: "
+        f"{making:.0f}; of the VRLV core beside the logs: {selecting:.0f}"
+    )
 
     print("bytes per sample of an epoch's file:")
     _, epochs = made_up_epochs(options.samples)

@@ -87,6 +87,14 @@ def test_the_recall_of_all_queries_is_the_share_that_was_found(monkeypatch):
     assert found.recall < 0.95
 
 
+def test_the_recall_is_that_of_all_rows_and_not_of_the_first():
+    features = np.vstack([np.zeros((1000, 16)), clustered(5000)])
+    found = find_neighbours(features, 6, exact_up_to=0, target_recall=0.6)
+    share = shared_with(found.neighbours[1000:], nearest_neighbours(features, 6)[1000:])
+    assert share < 0.9
+    assert found.recall == pytest.approx(1 / 6 + 5 / 6 * share, abs=0.02)
+
+
 def test_up_to_the_size_the_search_is_exact():
     features = clustered(3000)
     found = find_neighbours(features, 4, exact_up_to=3000, target_recall=0.1)
