@@ -61,7 +61,7 @@ class ENNCleaner(Selector, BaseCleaningSampler):  # type: ignore[misc]
     neighbours that agree.
 
     Cost: O(n_samples n_neighbors) on given neighbours; the search for them is
-    O(n_samples^2 n_features).
+    O(n_samples^2 n_features), and less beyond 100,000 samples.
 
     Fails where neighbours share the mistake, as when one labeller errs on all pictures of a kind,
     and for classes rarer than half of `n_neighbors`.
