@@ -9,7 +9,13 @@ import numpy as np
 
 from noisyselect.log import TrainingLog
 from noisyselect.numeric.margins import mean_margin
-from noisyselect.numeric.mixture import fit_two_gaussians, low_mean_posterior, unit_interval
+from noisyselect.numeric.mixture import (
+    TwoGaussians,
+    Vector,
+    fit_two_gaussians,
+    low_mean_posterior,
+    unit_interval,
+)
 from noisyselect.numeric.ranks import lowest, midranks
 from noisyselect.selection import Selection
 from noisyselect.selector import Selector
@@ -54,9 +60,9 @@ class AUMSelector(Selector, needs=("probabilities",)):
               \big),
 
     where differences of logits are those of log probabilities. If the Gaussians decide, `trust` is
-    the posterior of the higher one, and a sample is clean where it exceeds 1/2. A margin beyond
-    both means has the posterior at the nearer one: far out, the wider Gaussian is the likelier one
-    on either side.
+    the posterior of the higher one, and a sample is clean where it exceeds 1/2. Far out the wider
+    Gaussian is the likelier one on either side: beyond the margin at which the posterior would turn
+    for that reason, below both means or above both, it stays as it is there.
 
     Departures: the paper finds the least margin of a clean label by samples that it assigns to a
     class that does not exist, before training. A saved log has none, hence the Gaussians, as on
@@ -111,8 +117,7 @@ class AUMSelector(Selector, needs=("probabilities",)):
             mixture = fit_two_gaussians(unit)
             if mixture.collapsed:
                 return keep_all(log, method, "the margins do not fall into two groups")
-            # Between the means the posterior rises with the margin; beyond, it may turn.
-            trust = 1 - low_mean_posterior(np.clip(unit, *mixture.means), mixture)
+            trust = 1 - low_mean_posterior(_where_odds_rise(unit, mixture), mixture)
             clean = trust > 0.5
         else:
             last = recent[-1][np.arange(log.n_samples), log.labels]
@@ -126,3 +131,15 @@ class AUMSelector(Selector, needs=("probabilities",)):
             trust=trust,
             reason=np.where(clean, "large margin", "small margin"),
         )
+
+
+def _where_odds_rise(values: Vector, mixture: TwoGaussians) -> Vector:
+    """Return the values; those beyond the turn of the odds of the higher Gaussian, at the turn.
+
+    The log of the odds is a parabola, which turns beyond the mean of the narrower Gaussian.
+    """
+    (low, high), (of_low, of_high) = mixture.means, mixture.variances
+    if of_low == of_high:
+        return values
+    turn = (low * of_high - high * of_low) / (of_high - of_low)
+    return np.maximum(values, turn) if of_high > of_low else np.minimum(values, turn)

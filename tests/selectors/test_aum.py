@@ -62,8 +62,12 @@ def test_the_cut_is_where_the_higher_gaussian_becomes_the_likelier_one():
     unit = (margins - margins.min()) / np.ptp(margins)
     model = GaussianMixture(2, reg_covar=5e-4, tol=1e-10, max_iter=20_000, random_state=0)
     model.fit(unit[:, None])
-    inside = np.clip(unit, model.means_.min(), model.means_.max())
-    expected = model.predict_proba(inside[:, None])[:, model.means_.argmax()]
+    posterior = model.predict_proba(np.sort(unit)[:, None])[:, model.means_.argmax()]
+    # Where it turns beyond the means, it stays.
+    low = np.searchsorted(np.sort(unit), model.means_.mean())
+    posterior[low:] = np.maximum.accumulate(posterior[low:])
+    posterior[:low] = np.minimum.accumulate(posterior[:low][::-1])[::-1]
+    expected = posterior[np.argsort(np.argsort(unit))]
     selection = AUMSelector().select(given)
     assert selection.trust == pytest.approx(expected, abs=1e-3)
     assert np.array_equal(selection.clean, selection.trust > 0.5)
@@ -107,6 +111,18 @@ def test_the_tail_of_a_wide_gaussian_turns_no_decision():
     selection = AUMSelector().select(log_of(logits, np.zeros(1001, dtype=int)))
     assert selection.clean[-1]
     assert selection.score[selection.clean].min() > selection.score[~selection.clean].max()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_gaussian_whose_own_mean_belongs_to_the_other_has_its_tail(sign):
+    # A few margins on one side of a heap, spread so wide that at their mean the heap is denser.
+    rng = np.random.default_rng(2)
+    margins = np.r_[rng.normal(0.0, 1.0, 2000), sign * rng.normal(1.5, 2.0, 60)]
+    logits = np.stack([margins, 0 * margins], axis=1)[None]
+    selection = AUMSelector().select(log_of(logits, np.zeros(2060, dtype=int)))
+    apart = selection.clean if sign == 1 else ~selection.clean
+    assert 10 < np.count_nonzero(apart) < 60
+    assert (sign * margins)[apart].min() > (sign * margins)[~apart].max()
 
 
 def test_probabilities_of_0_are_no_group_of_their_own():
