@@ -78,22 +78,25 @@ def chosen(names):
 
 def recorded(work, features, seeds):
     """Train with cross-entropy what is not in `work` yet, and yield the run directories."""
-    from noisyselect.torch import load_data
+    from noisyselect.torch import load_data, with_noise
 
-    sources = {"digits": ("digits", [("sym", 0.5), ("pair", 0.3), ("instance", 0.4)], 30)}
+    # Shifts of four pixels would leave nothing of a digit of eight.
+    sources = {"digits": ("digits", [("sym", 0.5), ("pair", 0.3), ("instance", 0.4)], 30, False)}
     if features is not None:
         kinds = [("sym", 0.5), ("asym", 0.4), ("instance", 0.4)]
         if SHARED_LABELS.exists():
-            kinds[-1] = ("human", 0.0)
-        sources["features"] = (str(features), kinds, 40)
-    for name, (source, kinds, epochs) in sources.items():
+            kinds.append(("human", 0.0))
+        sources["cifar10"] = (str(features), kinds, 40, False)
+        # With several views of a sample there is a second one to record, but less is memorised.
+        sources["cifar10-augmented"] = (str(features), kinds[:2], 40, True)
+    for name, (source, kinds, epochs, augment) in sources.items():
         data = load_data(source)
         for kind, rate in kinds:
             for seed in seeds:
                 noise = f"{kind}{100 * rate:.0f}" if rate else kind
                 run = work / name / f"{noise}-seed{seed}"
                 if not (run / "run.json").exists():
-                    record(run, data, kind, rate, seed, epochs)
+                    record(run, with_noise(data, kind, rate, seed=seed), epochs, augment, seed)
                 yield run
     if SHARED_LOG.exists():
         run = work / "shared" / "cifar10-asym40"
@@ -102,14 +105,14 @@ def recorded(work, features, seeds):
         yield run
 
 
-def record(run, data, kind, rate, seed, epochs):
-    from noisyselect.torch import Settings, train, with_noise
+def record(run, data, epochs, augment, seed):
+    from noisyselect.torch import Settings, train
 
-    noisy = with_noise(data, kind, rate, seed=seed)
-    settings = Settings(method="ce", epochs=epochs, augment=False, seed=seed)
+    columns = ("probabilities", "batches", *(["second-view"] if augment else []))
+    settings = Settings(method="ce", epochs=epochs, augment=augment, record=columns, seed=seed)
     with Progress(transient=True) as progress:
         bar = progress.add_task(str(run), total=epochs)
-        train(noisy, settings, run, on_epoch=lambda _: progress.advance(bar))
+        train(data, settings, run, on_epoch=lambda _: progress.advance(bar))
     inputs = data.inputs[:, 0] if data.kind == "features" else data.inputs
     give_features(run, inputs.reshape(len(inputs), -1).astype(np.float32))
 

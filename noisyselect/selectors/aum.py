@@ -48,9 +48,9 @@ class AUMSelector(Selector, needs=("probabilities",)):
     Warns
     -----
     DegenerateWarning
-        If all margins are equal, there is a single class, or, without `clean_rate`, the margins do
-        not fall into two groups: then nothing speaks against any label, and all are kept with score
-        1. Also if nothing is kept.
+        If all margins are equal or there is a single class: then nothing speaks against any label,
+        and all are kept with score 1. Also, without `clean_rate`, if the margins do not fall into
+        two groups: then all are kept, and the score is still the rank. Also if nothing is kept.
 
     Notes
     -----
@@ -115,9 +115,11 @@ class AUMSelector(Selector, needs=("probabilities",)):
         if self.clean_rate is None:
             unit = unit_interval(margin)
             mixture = fit_two_gaussians(unit)
+            trust = np.ones(log.n_samples)
             if mixture.collapsed:
-                return keep_all(log, method, "the margins do not fall into two groups")
-            trust = 1 - low_mean_posterior(_where_odds_rise(unit, mixture), mixture)
+                warn(method, "the margins do not fall into two groups; every label is kept")
+            else:
+                trust -= low_mean_posterior(_where_odds_rise(unit, mixture), mixture)
             clean = trust > 0.5
         else:
             last = recent[-1][np.arange(log.n_samples), log.labels]

@@ -156,7 +156,9 @@ def test_a_single_heap_of_margins_speaks_against_no_label():
     margins = np.random.default_rng(0).normal(1.0, 0.1, 5000)
     given = log_of(np.stack([margins, 0 * margins], axis=1)[None], np.zeros(5000, dtype=int))
     with pytest.warns(DegenerateWarning, match="do not fall into two groups"):
-        assert AUMSelector().select(given).clean.all()
+        selection = AUMSelector().select(given)
+    assert selection.clean.all()
+    assert np.array_equal(np.argsort(selection.score), np.argsort(margins))
 
 
 def test_nothing_kept_is_warned_of():
