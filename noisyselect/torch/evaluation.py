@@ -116,7 +116,8 @@ def evaluate_second_view(
         # Training's key ends before the 1. Batch by batch, as each process draws for its own alone.
         state = np.random.SeedSequence([*key, 1, start]).generate_state(1, np.uint64)[0]
         generator.manual_seed(int(state >> np.uint64(1)))
-        return inputs.augment(batch, generator)
+        rows = torch.arange(start, start + len(batch), device=inputs.device)
+        return inputs.augment(inputs.drawn(rows, generator), generator)
 
     logits = _of_all(network, inputs, shards or Shards(), augmented)
     return logits.softmax(dim=1).cpu().numpy()

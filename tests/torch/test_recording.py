@@ -13,7 +13,7 @@ from noisyselect.store.files import write_file
 from noisyselect.store.layout import read_header
 from noisyselect.torch import Settings, train
 from noisyselect.torch.evaluation import all_features, evaluate_second_view
-from noisyselect.torch.inputs import Pixels
+from noisyselect.torch.inputs import Pixels, Views
 from noisyselect.torch.mixmatch import Draws, shuffled_batches
 from noisyselect.torch.trainer.columns import Columns
 from noisyselect.torch.trainer.samples import EpochSamples
@@ -144,6 +144,27 @@ def test_a_second_view_is_the_augmentation_of_training_and_no_state_is_touched()
     # Nothing of it is what training draws, with the first numbers of the same key.
     drawn = pixels.augment(pixels.values[:500], Draws.of(3, 1, 0, CPU).pixels)
     assert not torch.equal(pixels.normalise(drawn), first)
+
+
+def test_a_second_view_of_features_is_one_of_several_with_some_dropped():
+    # View v of sample i is i + v / 10 throughout, so that each number tells where it is from.
+    own, shift = np.arange(600)[:, None, None], np.arange(3)[None, :, None] / 10
+    views = Views(np.broadcast_to(own + shift, (600, 3, 64)).astype(np.float32), CPU)
+    network = Seeing()
+    network.eval()
+    answer = evaluate_second_view(network, views, (0, 0, 0))
+    seen = torch.cat(network.seen)
+    logits = network.linear(seen)
+    np.testing.assert_allclose(answer, logits.softmax(dim=1).detach(), rtol=1e-4, atol=1e-6)
+    kept = seen.abs() > 1e-6  # what is dropped is at the mean, which is 0
+    assert 0.7 < kept.float().mean() < 0.9
+    values = seen * views.std + views.mean
+    drawn = [
+        set(row[mask].sub(i).mul(10).round().int().tolist())
+        for i, (row, mask) in enumerate(zip(values, kept, strict=True))
+    ]
+    assert all(len(of_sample) == 1 for of_sample in drawn)
+    assert set.union(*drawn) == {0, 1, 2}
 
 
 def test_batches_of_cross_entropy_are_the_steps_of_the_epoch(run):
