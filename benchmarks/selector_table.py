@@ -112,8 +112,8 @@ def recorded(work, features, seeds):
         if SHARED_LABELS.exists():
             kinds.append(("human", 0.0))
         sources["cifar10"] = (str(features), kinds, 40, False)
-        # With several views of a sample there is a second one to record, but less is memorised.
-        sources["cifar10-augmented"] = (str(features), kinds[:2], 40, True)
+        # With augmentation there is a second view to record, but less is memorised.
+        sources["cifar10-augmented"] = (str(features), kinds[:1], 40, True)
     for name, (source, kinds, epochs, augment) in sources.items():
         data = load_data(source)
         for kind, rate in kinds:
@@ -388,10 +388,15 @@ def percent(value):
 
 
 def reasons(judged, logs):
+    """Yield why selectors are missing, those of one reason together."""
+    missing = defaultdict(list)
     for (name, problem), where in judged.problems.items():
         here = [log[0] for log in where if log in logs]
         if problem and here:
-            yield f"- No `{name}` on {', '.join(here)}: {problem.partition('. ')[0]}."
+            needs = problem.partition(" needs ")[2].partition(". ")[0]
+            missing["all logs" if len(here) == len(logs) else ", ".join(here), needs].append(name)
+    for (where, needs), names in missing.items():
+        yield f"- No answer on {where} from {', '.join(names)}: needs {needs}."
 
 
 def draw_ranks(judged, path):
