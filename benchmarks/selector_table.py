@@ -360,17 +360,17 @@ def mean_over(judged, measure, logs, name):
 
 
 def wide_table(judged, measure, logs, common, names):
-    yield from header(["", *(name for name, _ in logs), "mean"])
+    yield from header(["", "mean", *(name for name, _ in logs)])
     if measure in BASELINES:
         title, worth = BASELINES[measure]
         right = {log: worth(np.array(judged.right[log])) for log in logs}
         mean = percent(np.mean([right[log].mean() for log in common]))
-        yield line([f"*{title}*", *(spread(right[log]) for log in logs), mean])
-    columns = [[judged.mean(measure, log, name) for name in names] for log in logs]
-    columns.append([mean_over(judged, measure, common, name) for name in names])
+        yield line([f"*{title}*", mean, *(spread(right[log]) for log in logs)])
+    columns = [[mean_over(judged, measure, common, name) for name in names]]
+    columns += [[judged.mean(measure, log, name) for name in names] for log in logs]
     best = [None if measure == "kept" else percent(np.nanmax(column)) for column in columns]
     for name, means in zip(names, zip(*columns, strict=True), strict=True):
-        cells = [spread(judged.values[measure, log, name]) for log in logs] + [percent(means[-1])]
+        cells = [percent(means[0]), *(spread(judged.values[measure, log, name]) for log in logs)]
         bold = [percent(mean) == top for mean, top in zip(means, best, strict=True)]
         yield line([name, *(f"**{c}**" if b else c for c, b in zip(cells, bold, strict=True))])
 

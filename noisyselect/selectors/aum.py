@@ -76,7 +76,9 @@ class AUMSelector(Selector, needs=("probabilities",)):
     Cost: O(n_samples n_classes n_epochs) and one sort.
 
     Fails where only last epochs have probabilities, after wrong labels were learnt by heart: their
-    margins are then as large as those of right ones.
+    margins are then as large as those of right ones. After that the margins of all epochs still
+    order well, but may no longer fall into two groups: then a few very large ones are kept, or all
+    of them. Give a share there.
 
     References
     ----------
@@ -144,4 +146,5 @@ def _where_odds_rise(values: Vector, mixture: TwoGaussians) -> Vector:
     if of_low == of_high:
         return values
     turn = (low * of_high - high * of_low) / (of_high - of_low)
-    return np.maximum(values, turn) if of_high > of_low else np.minimum(values, turn)
+    turned: Vector = np.maximum(values, turn) if of_high > of_low else np.minimum(values, turn)
+    return turned
