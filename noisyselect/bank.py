@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ from noisyselect.arrays import (
 )
 from noisyselect.errors import NonFiniteWarning
 from noisyselect.log import TrainingLog
+from noisyselect.meeting import Bytes, check_alike, pack, several_processes, unpack
 
 # Version of `state_dict`.
 _STATE_FORMAT = 1
@@ -45,7 +47,7 @@ class EpochSummary(NamedTuple):
     n_recorded : int
         Samples recorded at least once.
     n_duplicates : int
-        Records replaced by a later one of the same sample. Under distributed data parallel the
+        Records replaced by another one of the same sample. Under distributed data parallel the
         sampler pads with duplicates, so some are normal there.
     n_missing : int
         Samples never recorded.
@@ -98,6 +100,11 @@ class MemoryBank:
         close it and leave them without a valid record, so that they are not selected. That is for
         epochs on subsets drawn at random; a loop that records only what it selected would never
         see the others again.
+    gather : callable, optional
+        For loops of several processes, of which each records its shard: `end_epoch` gives it what
+        this one recorded, an array of bytes, and it returns those of all processes, in the same
+        order in each. For torch.distributed that is `noisyselect.torch.AllRanks`. By default each
+        process must record all samples itself.
 
     Raises
     ------
@@ -124,6 +131,7 @@ class MemoryBank:
         window: int | None = None,
         probability_window: int = 1,
         missing: Literal["error", "unlabelled"] = "error",
+        gather: Callable[[Bytes], Sequence[Bytes]] | None = None,
     ) -> None:
         if window is not None and window < 1:
             raise ValueError(f"`window` must be at least 1 epoch, got {window!r}.")
@@ -141,6 +149,7 @@ class MemoryBank:
         )
         self.labels, self.ids, self.n_classes = empty.labels, empty.ids, empty.n_classes
         self.window, self.probability_window, self.missing = window, probability_window, missing
+        self.gather = gather
         self._contiguous = bool(
             np.issubdtype(self.ids.dtype, np.integer)
             and np.array_equal(self.ids, np.arange(self.ids.size))
@@ -275,10 +284,14 @@ class MemoryBank:
             raise ValueError(
                 "`record` needs at least one of losses, predictions, ... beside `ids`."
             )
-        self._write(rows, batch)
+        self._write(self._open, rows, batch)
 
     def end_epoch(self, lr: float | None = None, phase: str = "") -> EpochSummary:
         """Close the open epoch, which makes it part of the log.
+
+        With `gather` all processes must call this, and all of them get the same epoch. Where
+        several recorded a sample, the record of the first of them stays: a distributed sampler
+        pads the shards of the last ranks with samples of the first.
 
         Parameters
         ----------
@@ -295,31 +308,27 @@ class MemoryBank:
         Raises
         ------
         ValueError
-            If nothing was recorded, or if samples are missing and ``missing="error"``. The epoch
-            stays open: record the rest and close it again.
+            If nothing was recorded, or if samples are missing and ``missing="error"``; with
+            `gather`, also if the processes have other labels, columns or epochs, in all of them.
+            The epoch stays open: record the rest and close it again.
+            Where torch.distributed joins several processes and there is no `gather`, missing
+            samples are an error in any case.
 
         Warns
         -----
         NonFiniteWarning
             If losses are NaN or infinite, once for the epoch.
         """
-        current = self._open
-        if not current.seen.any():
-            raise ValueError(
-                f"Epoch {self._next_epoch} has no records: call `record` before it ends."
-            )
+        rate = np.nan if lr is None else float(lr)
+        current = self._open if self.gather is None else self._of_all_processes(rate, phase)
         absent = self.ids[~current.seen]
-        if absent.size and self.missing == "error":
-            raise ValueError(
-                f"Epoch {self._next_epoch} lacks {absent.size} of {self.n_samples} samples, ids "
-                f"{first(absent)}. Record all samples every epoch, best in a pass of their own "
-                "after training. MemoryBank(missing='unlabelled') does without, but what is not "
-                "recorded is not selected: never record only what was selected before."
-            )
+        alone = self.gather is None and several_processes()
+        if absent.size and (alone or self.missing == "error" or absent.size == self.n_samples):
+            raise ValueError(self._lacks(absent, alone))
         summary = self._summarise(current, n_missing=absent.size)
         self._keep_features(current)
         self._closed.append(current)
-        self._epochs.append((self._next_epoch, np.nan if lr is None else float(lr), phase))
+        self._epochs.append((self._next_epoch, rate, phase))
         for old in list(self._closed)[: -self.probability_window]:
             for name in _OF_LAST_EPOCHS:
                 old.columns.pop(name, None)
@@ -389,7 +398,7 @@ class MemoryBank:
             arrays["features"] = self._features.copy()
         meta = {
             "format": _STATE_FORMAT,
-            "samples": self._fingerprint(),
+            "samples": self._fingerprint,
             "next_epoch": self._next_epoch,
             "epochs": [[number, repr(lr), phase] for number, lr, phase in self._epochs],
             "open_records": self._open.n_records,
@@ -411,7 +420,7 @@ class MemoryBank:
             raise ValueError(
                 f"`state` must have format {_STATE_FORMAT}, got {meta.get('format')!r}."
             )
-        if meta["samples"] != self._fingerprint():
+        if meta["samples"] != self._fingerprint:
             raise ValueError(
                 "`state` must be of a bank with the same labels, ids and n_classes: make the bank "
                 "from the labels that were saved with the run."
@@ -430,12 +439,61 @@ class MemoryBank:
                 if name.startswith(prefix) and name != "open.seen":
                     epoch.columns[name.removeprefix(prefix)] = values.copy()
 
+    def _lacks(self, absent: AnyArray, alone: bool) -> str:
+        """Say which samples the open epoch lacks, and what to do."""
+        if alone:
+            return (
+                f"Epoch {self._next_epoch} lacks {absent.size} of {self.n_samples} samples, ids "
+                f"{first(absent)}, in one of several processes, whose bank does not know of the "
+                "others: MemoryBank(gather=noisyselect.torch.AllRanks()) closes an epoch over all "
+                "of them."
+            )
+        if absent.size == self.n_samples:
+            return f"Epoch {self._next_epoch} has no records: call `record` before it ends."
+        return (
+            f"Epoch {self._next_epoch} lacks {absent.size} of {self.n_samples} samples, ids "
+            f"{first(absent)}. Record all samples every epoch, best in a pass of their own "
+            "after training. MemoryBank(missing='unlabelled') does without, but what is not "
+            "recorded is not selected: never record only what was selected before."
+        )
+
+    def _of_all_processes(self, lr: float, phase: str) -> _Epoch:
+        """Return the open epoch as all processes recorded it."""
+        assert self.gather is not None
+        own = self._open
+        rows = np.flatnonzero(own.seen)
+        # A process without samples does not know the columns.
+        columns = {name: values[rows] for name, values in own.columns.items()} if rows.size else {}
+        shapes = {name: ("n", *values.shape[1:]) for name, values in columns.items()}
+        alike = {
+            "labels, ids and classes": self._fingerprint,
+            "window": self.window or "all",
+            "probability window": self.probability_window,
+            "`missing`": self.missing,
+            "number of the epoch": self._next_epoch,
+            "lr": repr(lr),
+            "phase": phase,
+            "columns": str(dict(sorted(shapes.items()))) if shapes else None,
+        }
+        facts = {"n_records": own.n_records, "alike": alike}
+        packed = pack(facts, {"rows": rows.astype(np.min_scalar_type(self.n_samples)), **columns})
+        parts = [unpack(part) for part in self.gather(packed)]
+        check_alike([said["alike"] for said, _ in parts])
+        whole = self._new_epoch()
+        for said, arrays in reversed(parts):
+            rows = arrays.pop("rows")
+            if rows.size:
+                self._write(whole, rows, arrays)
+            whole.n_records += said["n_records"] - rows.size
+        return whole
+
     def _numbered(self) -> list[tuple[int | str, _Epoch]]:
         closed = [
             (entry[0], epoch) for entry, epoch in zip(self._epochs, self._closed, strict=True)
         ]
         return [*closed, ("open", self._open)]
 
+    @cached_property
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(self.labels.astype(np.int64).tobytes())
         digest.update("\0".join(str(item) for item in self.ids.tolist()).encode())
@@ -486,8 +544,7 @@ class MemoryBank:
         check_shape(name, array, {"batch": n_rows, "n_classes": self.n_classes})
         return array
 
-    def _write(self, rows: npt.NDArray[np.intp], batch: dict[str, AnyArray]) -> None:
-        current = self._open
+    def _write(self, current: _Epoch, rows: IntArray, batch: dict[str, AnyArray]) -> None:
         if current.n_records and set(batch) != set(current.columns):
             raise ValueError(
                 f"Every batch of an epoch must have the same columns: epoch {self._next_epoch} has "

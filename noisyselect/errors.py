@@ -17,6 +17,10 @@ class DamagedRunError(NoisySelectError, ValueError):
     """A run directory is truncated, altered, foreign or of another version."""
 
 
+class MeetingError(NoisySelectError, RuntimeError):
+    """A rank of a distributed job ended, or let the others wait for too long."""
+
+
 class NonFiniteLossError(NoisySelectError, FloatingPointError):
     """A training step produced a loss that is NaN or infinite."""
 

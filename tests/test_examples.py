@@ -1,6 +1,10 @@
 """Every example runs, with tiny settings, and shows what it claims."""
 
 import importlib.util
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 from noisyselect import open_run
@@ -49,7 +53,28 @@ def test_co_teaching_loop_selects_cleaner_labels_and_tests_better():
     assert result["test accuracy, Co-teaching"] > result["test accuracy, all labels"]
 
 
+def test_distributed_loop_has_the_same_selection_on_both_ranks():
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [sys.executable, *command, str(EXAMPLES / "distributed_loop.py"), "8", "4"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = [
+        dict(re.findall(rf"^rank {rank}: (.*?) +(\S+)$", done.stdout, re.MULTILINE))
+        for rank in (0, 1)
+    ]
+    assert results[0] == results[1]
+    assert results[0]["recorded twice"] == "1"
+    assert float(results[0]["wrong among trusted"]) < float(results[0]["wrong among all"]) / 4
+
+
 def test_every_example_is_run_here():
     here = Path(__file__).read_text()
     for script in EXAMPLES.glob("*.py"):
-        assert f'load("{script.stem}")' in here, f"{script.name} is not run by a test."
+        run = f'load("{script.stem}")' in here or f'"{script.name}"' in here
+        assert run, f"{script.name} is not run by a test."

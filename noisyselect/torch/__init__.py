@@ -9,6 +9,7 @@ except ImportError as error:
         "noisyselect.torch needs torch, an optional extra: install noisyselect[torch]."
     ) from error
 
+from noisyselect.torch.all_ranks import AllRanks
 from noisyselect.torch.audit import AuditResult, audit
 from noisyselect.torch.compare import MethodSummary, compare
 from noisyselect.torch.data import (
@@ -27,6 +28,7 @@ from noisyselect.torch.settings import Settings
 from noisyselect.torch.trainer import EpochResult, TrainResult, train
 
 __all__ = [
+    "AllRanks",
     "AuditResult",
     "EpochResult",
     "ImageFiles",

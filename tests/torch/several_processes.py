@@ -20,6 +20,7 @@ RUNS = {
     "vrlvmix": {"record": ("probabilities", "second-view", "batches", "features")},
     "vrlvmix with scan": {"pretrain_epochs": 2, "scan": "on"},
     "dividemix": {"method": "dividemix", "augment": False, "epochs": 5},
+    "pools": {"epoch_samples": 90},
     "coteaching": {"method": "coteaching", "epochs": 5, "ema": 0.9},
 }
 

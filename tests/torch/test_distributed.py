@@ -50,6 +50,7 @@ def test_two_processes_end_with_the_weights_of_one_but_for_rounding(answers, nam
     np.testing.assert_allclose(ranks[0][weights], alone[weights], rtol=2e-3, atol=2e-4)
 
 
+@pytest.mark.filterwarnings("ignore:`losses` has")  # of samples that are in no pool
 def test_the_first_process_alone_writes_the_run(answers):
     _, _, folder = answers
     for name in several_processes.RUNS:

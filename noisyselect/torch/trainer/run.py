@@ -211,6 +211,8 @@ class _Run:
                 window=1 if selector is None else selector.history,
                 probability_window=1 if selector is None else selector.probability_window,
                 missing="unlabelled" if pooled else "error",
+                # Each of several processes records what all of them computed.
+                gather=(lambda own: [own]) if pooled else None,
             )
             for _ in NAMES
         ]
