@@ -400,9 +400,10 @@ def _check_neighbours(neighbours: IntArray, n_samples: int) -> None:
 def _warn_non_finite(log: TrainingLog) -> None:
     if log.losses is None:
         return
-    epochs, samples = np.nonzero(~np.isfinite(log.losses))
-    if epochs.size == 0:
+    finite = np.isfinite(log.losses)
+    if finite.all():
         return
+    epochs, samples = np.nonzero(~finite)
     epoch, ids = log.epochs[epochs[0]], log.ids[samples[epochs == epochs[0]]]
     warnings.warn(
         f"`losses` has {epochs.size} non-finite values, the first at epoch {epoch}, ids "

@@ -21,7 +21,7 @@ def test_importing_loads_numpy_and_little_else():
     )
     heavy = (
         *("torch", "faiss", "pandas", "matplotlib", "pyarrow", "scipy", "sklearn", "imblearn"),
-        *("rich", "typer", "jinja2"),
+        *("rich", "typer", "jinja2", "dask", "distributed"),
     )
     assert [name for name in heavy if repr(name) in loaded] == []
 

@@ -42,8 +42,16 @@ class TwoGaussians(NamedTuple):
 
 def unit_interval(values: FloatArray) -> Vector:
     """Return `values` mapped linearly onto [0, 1]; all 0 when they are equal."""
+    return onto_unit_interval(values, values.min(), values.max())
+
+
+def onto_unit_interval(values: FloatArray, lowest: float, highest: float) -> Vector:
+    """Return `values` mapped linearly, `lowest` to 0 and `highest` to 1; all 0 if these are equal.
+
+    For values of which each process holds a part.
+    """
     wide = values.astype(np.float64)
-    low, high = wide.min(), wide.max()
+    low, high = np.float64(lowest), np.float64(highest)
     if high == low:
         return np.zeros_like(wide)
     # Scaled before the difference: the range of float64 losses may exceed float64.
@@ -80,6 +88,20 @@ def fit_two_gaussians(
     maximum, at each step.
     """
     points, counts = _gather(values)
+    return fit_to_points(points, counts, reg_covar, tol, max_iter)
+
+
+def fit_to_points(
+    points: Vector,
+    counts: Vector,
+    reg_covar: float = 5e-4,
+    tol: float = 1e-8,
+    max_iter: int = 20_000,
+) -> TwoGaussians:
+    """Fit two Gaussians to gathered values: to `points` in [0, 1], ascending, and their `counts`.
+
+    The rest is that of `fit_two_gaussians`, which gathers and then calls this.
+    """
     if points.size < 2:
         return TwoGaussians(
             np.array([1.0, 0.0]), np.full(2, points[0]), np.full(2, reg_covar), True
@@ -159,11 +181,23 @@ def _gather(values: Vector) -> tuple[Vector, Vector]:
     if values.size <= _N_BINS:
         points, counts = np.unique(values, return_counts=True)
         return points, counts.astype(np.float64)
+    return means_of_bins(*bin_values(values))
+
+
+def bin_values(values: Vector) -> Vector:
+    """Return count and sum of the values in [0, 1] in each of 4096 bins, shape (2, 4096).
+
+    These of several parts add up to those of the whole.
+    """
     bins = np.minimum((values * _N_BINS).astype(np.intp), _N_BINS - 1)
     counts = np.bincount(bins, minlength=_N_BINS)
-    sums = np.bincount(bins, weights=values, minlength=_N_BINS)
+    return np.stack([counts, np.bincount(bins, weights=values, minlength=_N_BINS)])
+
+
+def means_of_bins(counts: Vector, sums: Vector) -> tuple[Vector, Vector]:
+    """Return the mean and the count of the bins that are not empty, for `fit_to_points`."""
     filled = counts > 0
-    return sums[filled] / counts[filled], counts[filled].astype(np.float64)
+    return sums[filled] / counts[filled], counts[filled]
 
 
 def _best_split(points: Vector, share: Vector) -> Vector:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import numpy as np
@@ -12,9 +14,9 @@ from noisyselect.arrays import BoolArray, FloatArray
 # From so many values on, ranks are counted instead of sorted.
 _MANY = 1 << 17
 # Bins of counted ranks: sign, exponent and 11 bits of the fraction of a float32.
-_DROPPED_BITS, _N_BINS = 12, 1 << 20
+DROPPED_BITS, N_BINS = 12, 1 << 20
 # A bin that holds more than this share of the values is sorted: a rank is off by half at most.
-_HEAVY = 1e-3
+HEAVY = 1e-3
 
 
 def midranks(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -81,12 +83,12 @@ def counted_ranks(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     array = np.asarray(values)
     if array.size < 2:
         return np.zeros(array.size)
-    bins = _ordered_bits(array) >> np.uint32(_DROPPED_BITS)
+    bins = ordered_bits(array) >> np.uint32(DROPPED_BITS)
     index = bins.astype(np.intp)
-    counts = np.bincount(index, minlength=_N_BINS)
+    counts = np.bincount(index, minlength=N_BINS)
     below = np.cumsum(counts) - counts
     ranks: npt.NDArray[np.float64] = (below + (counts - 1) / 2)[index]
-    heavy = counts > max(1, _HEAVY * array.size)
+    heavy = counts > max(1, HEAVY * array.size)
     if heavy.any():
         rows = np.flatnonzero(heavy[index])
         of_heavy = np.where(heavy, counts, 0)
@@ -96,7 +98,7 @@ def counted_ranks(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return ranks
 
 
-def _ordered_bits(values: FloatArray) -> npt.NDArray[np.uint32]:
+def ordered_bits(values: FloatArray) -> npt.NDArray[np.uint32]:
     """Return numbers of 32 bits in the order of the values, as float32."""
     with np.errstate(over="ignore"):  # beyond float32 all are alike, and sorted if they are many
         bits = (values.astype(np.float32) + np.float32(0)).view(np.uint32)  # -0.0 + 0.0 is 0.0
@@ -203,20 +205,34 @@ def rank_variance(
     tau sorts, O(tau n log n); from 131,072 samples on `counted_ranks`, O(tau n), and the root of
     the variance is then within 0.0005 of the exact one. O(n) memory beside the losses.
     """
-    n_changes = len(losses) - 1
     ranked = counted_ranks if losses.shape[1] >= _MANY else midranks
-    total = np.zeros(losses.shape[1])
-    squares = np.zeros(losses.shape[1])
-    for t in range(n_changes):
+    ranks = (ranked(values) for values in loss_changes(losses, change))
+    return variance_of_ranks(ranks, losses.shape[1])
+
+
+def loss_changes(
+    losses: FloatArray, change: Literal["signed", "absolute"]
+) -> Iterator[npt.NDArray[np.float64]]:
+    """Yield the change of each loss from epoch to epoch, `losses` as `rank_variance` takes them."""
+    for before, after in itertools.pairwise(losses):
         # float64 before the difference, so that float32 losses lose no digits in it.
-        difference = losses[t].astype(np.float64)
-        difference -= losses[t + 1]
-        rank = ranked(np.abs(difference, out=difference) if change == "absolute" else difference)
-        rank -= 0.5  # centred, so that the difference of squares below does not cancel
-        total += rank
-        rank *= rank
-        squares += rank
-    total /= n_changes
-    squares /= n_changes
+        difference = before.astype(np.float64)
+        difference -= after
+        yield np.abs(difference, out=difference) if change == "absolute" else difference
+
+
+def variance_of_ranks(
+    ranks: Iterable[npt.NDArray[np.float64]], n_samples: int
+) -> npt.NDArray[np.float64]:
+    """Return the population variance of the ranks of each sample, an array of them per epoch."""
+    total, squares, n_epochs = np.zeros(n_samples), np.zeros(n_samples), 0
+    for ranks_of_epoch in ranks:
+        # Centred, so that the difference of squares below does not cancel.
+        centred = ranks_of_epoch - 0.5
+        total += centred
+        squares += np.square(centred, out=centred)
+        n_epochs += 1
+    total /= n_epochs
+    squares /= n_epochs
     squares -= np.square(total, out=total)
     return np.maximum(squares, 0, out=squares)

@@ -9,12 +9,18 @@ import numpy as np
 
 from noisyselect.errors import DegenerateWarning
 from noisyselect.log import TrainingLog
-from noisyselect.numeric.mixture import fit_two_gaussians, low_mean_posterior, unit_interval
+from noisyselect.numeric.mixture import (
+    TwoGaussians,
+    Vector,
+    fit_two_gaussians,
+    low_mean_posterior,
+    unit_interval,
+)
 from noisyselect.selection import Selection
 from noisyselect.selector import Selector
 
 # The regulariser of DivideMix's code, on losses in [0, 1].
-_REG_COVAR = 5e-4
+REG_COVAR = 5e-4
 
 
 @dataclass(frozen=True, repr=False)
@@ -97,13 +103,18 @@ class GMMSelector(Selector, needs=("losses",)):
         # Each epoch is normalised before the mean: losses shrink during training.
         recent = [unit_interval(losses) for losses in log.losses[-self.n_average :]]
         loss = np.mean(recent, axis=0)
-        mixture = fit_two_gaussians(loss, _REG_COVAR)
-        posterior = low_mean_posterior(loss, mixture)
-        clean = posterior > self.threshold
+        mixture = fit_two_gaussians(loss, REG_COVAR)
+        selection = self._split(loss, mixture)
         if mixture.collapsed:
             self._warn("the losses do not fall into two groups; every label is kept")
-        elif not clean.any():
+        elif not selection.clean.any():
             self._warn(f"no posterior exceeds {self.threshold}; no label is kept")
+        return selection
+
+    def _split(self, loss: Vector, mixture: TwoGaussians) -> Selection:
+        """Decide on normalised losses by a mixture that was fitted to these and maybe others."""
+        posterior = low_mean_posterior(loss, mixture)
+        clean = posterior > self.threshold
         reason = np.where(clean, "small loss", "large loss")
         return Selection(clean=clean, score=posterior, trust=posterior, reason=reason)
 

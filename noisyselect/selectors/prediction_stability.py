@@ -135,7 +135,7 @@ class PredictionStabilitySelector(Selector, needs=("predictions",)):
                 "`window` of the bank), or make `window` smaller."
             )
         recent = log.predictions[-self.history :]
-        reference = None if log.lr is None else self._last_at_old_rate(log.lr[-self.history :])
+        reference = self._last_at_old_rate(log.lr)
         if reference is None:
             return _unchanged(recent[-(self.window + 1) :])
         return self._adapted(recent[reference : reference + self.window + 1])
@@ -149,8 +149,15 @@ class PredictionStabilitySelector(Selector, needs=("predictions",)):
         )
         return Selection(clean=clean, score=score, reason=np.where(clean, kept, dropped))
 
-    def _last_at_old_rate(self, lr: FloatArray) -> int | None:
+    def after_change(self, lr: FloatArray | None) -> bool:
+        """Return whether the rule for a change holds after epochs at these learning rates."""
+        return self._last_at_old_rate(lr) is not None
+
+    def _last_at_old_rate(self, lr: FloatArray | None) -> int | None:
         """Return the last epoch at the old rate if the rule for a change holds now, else None."""
+        if lr is None:
+            return None
+        lr = lr[-self.history :]
         after = self.window if self.lr_change_epochs is None else self.lr_change_epochs
         old, new = lr[:-1], lr[1:]
         steps = np.flatnonzero((old != new) & ((new * _STEP <= old) | (new >= old * _STEP)))

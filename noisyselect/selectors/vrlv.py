@@ -281,7 +281,6 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
     def _gather(self, log_a: TrainingLog, log_b: TrainingLog) -> _Evidence:
         """Return the evidence of Eqs. 3 to 6."""
         assert log_a.losses is not None and log_b.losses is not None
-        assert log_b.predictions is not None
         small = self._gmm.select(log_a)
         rho = float(small.clean.mean()) if self.clean_rate is None else self.clean_rate
         n = log_a.n_samples
@@ -294,12 +293,7 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
             wild = ~lowest(variance, round((self.gamma2 or rho) * n), ties=last)  # V_h
             if rho == 0:  # no quantile to be above
                 wild[:] = False
-            if self.rescue == "agreeing":
-                # A prediction that returns to another class than the given one speaks against the
-                # label, not for it; and once the rate has dropped, most predictions stay.
-                wild &= small.clean | (log_b.predictions[-1] == log_b.labels)
-            # Eq. 6 prints V_l & G_l | V_h without brackets.
-            core = ((calm & small.clean) | wild) & beta
+            core = self._core_after_change(log_b, small.clean, beta, calm, wild)
         else:
             core = stable & small.clean & beta
         return _Evidence(
@@ -312,6 +306,24 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
             clean_rate=rho,
             after_change=after_change,
         )
+
+    def _core_after_change(
+        self,
+        log_b: TrainingLog,
+        small_loss: BoolArray,
+        adapted: BoolArray,
+        calm: BoolArray,
+        wild: BoolArray,
+    ) -> BoolArray:
+        """Return the second case of Eq. 6, of V_l and V_h."""
+        assert log_b.predictions is not None
+        if self.rescue == "agreeing":
+            # A prediction that returns to another class than the given one speaks against the
+            # label, not for it; and once the rate has dropped, most predictions stay.
+            wild = wild & (small_loss | (log_b.predictions[-1] == log_b.labels))
+        # Eq. 6 prints V_l & G_l | V_h without brackets.
+        core: BoolArray = ((calm & small_loss) | wild) & adapted
+        return core
 
     def _small_losses_of_both(self, log_a: TrainingLog, log_b: TrainingLog) -> _Evidence:
         """Return the evidence of two mixtures, with B's in the place of its variance."""

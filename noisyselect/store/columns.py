@@ -46,7 +46,7 @@ def read_samples(root: Path, header: Header) -> Samples:
     where = root / "samples.parquet"
     table = read_table(root, header.files["samples.parquet"], ["id", "label"])
     keys = table["id"].combine_chunks()
-    if keys.null_count or _key_kind(keys.type) is None:
+    if keys.null_count or key_kind(keys.type) is None:
         raise DamagedRunError(f"{where}: `id` must hold integers or strings without null.")
     try:
         ids = keys.to_numpy(zero_copy_only=False)
@@ -98,7 +98,17 @@ def read_epoch(root: Path, network: str, line: Line, samples: Samples) -> dict[s
         table = pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
         raise DamagedRunError(f"{where}: the parts do not fit together: {error}") from None
-    rows = _sample_rows(samples, where, table)
+    return epoch_columns(where, table, samples, _sample_rows(samples, where, table))
+
+
+def epoch_columns(where: Path, table: Any, samples: Samples, rows: IntArray) -> dict[str, AnyArray]:
+    """Return the columns of a table of dynamics, whose rows are those samples, as `read_epoch`.
+
+    Raises
+    ------
+    DamagedRunError
+        If a column makes no sense.
+    """
     columns: dict[str, AnyArray] = {}
     for column, (name, missing) in DYNAMICS.items():
         if column not in table.column_names:
@@ -159,7 +169,7 @@ def read_neighbours(root: Path, entry: Entry, samples: Samples) -> IntArray:
     table = read_table(root, entry, ["id", "neighbours"])
     flat, length = list_column(where, table, "neighbours")
     rows = _sample_rows(samples, where, table, complete=True)
-    found = _find(samples, where, "neighbours", flat)
+    found = find_rows(samples, where, "neighbours", flat)
     if found.null_count > flat.null_count:
         raise DamagedRunError(f"{where}: `neighbours` holds ids not in samples.parquet.")
     neighbours = np.empty((samples.ids.size, length), dtype=np.int32)
@@ -199,6 +209,8 @@ def _in_sample_order(
     samples: Samples, rows: IntArray, values: AnyArray, missing: float
 ) -> AnyArray:
     """Return one value per sample, `values` at their `rows` and `missing` elsewhere."""
+    if rows.size == samples.ids.size and np.all(rows[1:] > rows[:-1]):
+        return values
     spread = np.full(samples.ids.size, missing, dtype=values.dtype)
     spread[rows] = values
     return spread
@@ -252,7 +264,7 @@ def _sample_rows(
         raise DamagedRunError(f"{where}: lacks {lacking} of {samples.ids.size} samples.")
     if keys.equals(samples.keys):  # the common case, without the hash table
         return np.arange(samples.ids.size)
-    found = _find(samples, where, "id", keys)
+    found = find_rows(samples, where, "id", keys)
     if found.null_count:
         unknown = keys.filter(found.is_null()).to_pylist()
         raise DamagedRunError(
@@ -264,10 +276,10 @@ def _sample_rows(
     return rows
 
 
-def _find(samples: Samples, where: Path, column: str, keys: Any) -> Any:
+def find_rows(samples: Samples, where: Path, column: str, keys: Any) -> Any:
     """Return the row of each id, null where there is none."""
     # Arrow would cast the text "010" to the number 10: another sample's id.
-    if _key_kind(keys.type) != _key_kind(samples.keys.type):
+    if key_kind(keys.type) != key_kind(samples.keys.type):
         raise DamagedRunError(
             f"{where}: `{column}` must hold {samples.keys.type} as `id` in samples.parquet, "
             f"got {keys.type}."
@@ -278,7 +290,7 @@ def _find(samples: Samples, where: Path, column: str, keys: Any) -> Any:
         raise DamagedRunError(f"{where}: `{column}`: {error}") from None
 
 
-def _key_kind(kind: Any) -> str | None:
+def key_kind(kind: Any) -> str | None:
     """Return whether a type of Arrow holds integers or strings, the only ids."""
     if pa.types.is_integer(kind):
         return "integer"

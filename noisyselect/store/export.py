@@ -109,13 +109,20 @@ def export_selection(selection: Selection, out: str | os.PathLike[str]) -> None:
     OSError
         If the disk is full or fails.
     """
-    columns: dict[str, Any] = {
-        "id": selection.ids,
-        "clean": selection.clean,
-        "score": selection.score,
-        "reason": selection.reason,
-    }
-    _write_table(Path(out), columns)
+    table = selection_table(selection)
+    _write(Path(out), table.schema, [table])
+
+
+def selection_table(selection: Selection) -> Any:
+    """Return a selection as the pyarrow table that `export_selection` writes."""
+    return _table(
+        {
+            "id": selection.ids,
+            "clean": selection.clean,
+            "score": selection.score,
+            "reason": selection.reason,
+        }
+    )
 
 
 def export_label_issues(
@@ -170,9 +177,13 @@ def _schema(kinds: Mapping[str, Any]) -> Any:
 
 
 def _write_table(out: Path, columns: Mapping[str, Any]) -> None:
+    table = _table(columns)
+    _write(out, table.schema, [table])
+
+
+def _table(columns: Mapping[str, Any]) -> Any:
     table = pa.table(dict(columns))
-    schema = _schema({field.name: field.type for field in table.schema})
-    _write(out, schema, [table.cast(schema)])
+    return table.cast(_schema({field.name: field.type for field in table.schema}))
 
 
 def _write(out: Path, schema: Any, tables: Iterable[Any]) -> None:

@@ -234,6 +234,24 @@ def read_listed(root: Path, entry: Entry) -> bytes:
     return data
 
 
+def check_listed(root: Path, entry: Entry) -> None:
+    """Raise as `read_listed` does, without holding the file in memory."""
+    path = root / entry.path
+    try:
+        size = path.stat().st_size
+        if size == entry.size:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise DamagedRunError(f"{path}: the file is missing.") from None
+    except OSError as error:
+        raise DamagedRunError(f"{path}: {error.strerror or error}.") from None
+    if size != entry.size:
+        raise DamagedRunError(f"{path}: has {size} bytes instead of {entry.size}.")
+    if digest != entry.sha256:
+        raise DamagedRunError(f"{path}: does not match its checksum: it was altered.")
+
+
 def read_table(root: Path, entry: Entry, needed: Sequence[str]) -> Any:
     """Return the pyarrow table of a Parquet file, once its bytes are found to be the right ones.
 
