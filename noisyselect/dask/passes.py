@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import distributed
 import numpy as np
 import pyarrow.parquet as pq
 
@@ -68,7 +70,7 @@ class Survey(NamedTuple):
     n_valid : int
         Samples with a valid record in all epochs read, of both networks.
     lowest, highest : array of float64, shape (n_networks, n_epochs)
-        Smallest and largest loss of each epoch among these; NaN without losses.
+        Smallest and largest loss of each epoch among these; infinite without losses.
     """
 
     n_samples: int
@@ -210,8 +212,9 @@ class Passes:
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            if waiting:
-                self._client.cancel(list(waiting))
+            if waiting:  # after an error: what is removed next must not be written into
+                with suppress(TimeoutError):
+                    distributed.wait(list(waiting), timeout=60)
 
 
 class _Look(NamedTuple):

@@ -102,9 +102,8 @@ def select(
     Against ``selector.select(*run.logs())``: on 131,072 valid samples or more, at most 0.1 % of
     the samples are decided otherwise. The mixture and the counted ranks work on the same bins in
     both; values of heavy bins are ranked by their float32; and a share of samples is cut off to
-    within 0.005 % of them. Ranks in `score` are those of bins that hold at most 0.1 % of the
-    samples, or equal values: right to 0.0005. On fewer samples, memory answers by exact ranks, and
-    these are right to the width of a bin.
+    within 0.005 % of them. A rank in `score` is right to 0.001. On fewer samples, memory answers by
+    exact ranks, and these are right to the width of a bin, 1/2048 of the value.
 
     Cost: four to eight passes over the losses, and predictions, of the window; O(n_samples) time.
     A worker holds one block of a million samples, or one row group, and tables of some 100 MB,
@@ -123,6 +122,8 @@ def select(
         decision = RULES[type(selector)](selector, passes) if passes.survey.n_valid else None
         written = passes.write(decision, beside)
         shutil.rmtree(scratch)
+        for unfinished in beside.glob(".*.tmp"):  # of workers that died
+            unfinished.unlink()
     if not written.n_clean:
         why = "no label is kept" if passes.survey.n_valid else "no sample has a valid record"
         warnings.warn(f"{type(selector).__name__}: {why}.", DegenerateWarning, stacklevel=2)
