@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +75,51 @@ class MixupRecipes:
         return f"<MixupRecipes: {len(self)} synthetic samples>"
 
 
+class Reasons(NamedTuple):
+    """A few reasons, and which of them each sample has: one byte per sample instead of a text.
+
+    Attributes
+    ----------
+    codes : array of unsigned int, shape (n_samples,)
+        Position of the sample's reason in `names`.
+    names : tuple of str
+
+    Examples
+    --------
+    >>> Reasons.either(np.array([True, False]), "small loss", "large loss").spelled_out()
+    array(['small loss', 'large loss'], dtype='<U10')
+    """
+
+    codes: npt.NDArray[np.unsignedinteger[Any]]
+    names: tuple[str, ...]
+
+    @classmethod
+    def either(cls, clean: BoolArray, kept: str, dropped: str) -> Reasons:
+        """Return one reason for the clean samples and one for the others."""
+        return cls(clean.astype(np.uint8), (dropped, kept))
+
+    def spelled_out(self) -> npt.NDArray[np.str_]:
+        """Return the reason of each sample, shape (n_samples,)."""
+        names = np.array(self.names, dtype=np.str_)
+        return names[self.codes]
+
+
+class _ReasonColumn:
+    """`Selection.reason`: text to its readers, whatever it was given as."""
+
+    def __get__(self, selection: Selection | None, owner: type) -> npt.NDArray[np.str_]:
+        if selection is None:
+            return None  # type: ignore[return-value]  # the default of the field
+        kept: Reasons | npt.NDArray[np.str_] = selection.__dict__["_reason"]
+        if isinstance(kept, Reasons):
+            kept = kept.spelled_out()
+            kept.flags.writeable = False
+        return kept
+
+    def __set__(self, selection: Selection, given: Reasons | npt.NDArray[np.str_] | None) -> None:
+        selection.__dict__["_reason"] = given
+
+
 @dataclass(frozen=True, eq=False)
 class Selection:
     r"""Which samples carry a label worth trusting, and how much.
@@ -102,8 +147,9 @@ class Selection:
         1 where clean, else 0.
     weights : array of float >= 0, shape (n_samples,), optional
         Loss weight of each sample. By default 1 where clean, else 0.
-    reason : array of str, shape (n_samples,), optional
-        The rule that kept or dropped each sample. By default ``"kept"`` and ``"dropped"``.
+    reason : array of str, shape (n_samples,), or Reasons, optional
+        The rule that kept or dropped each sample, an array of str when read. By default
+        ``"kept"`` and ``"dropped"``.
     synthetic : MixupRecipes, optional
         Samples to be made from pairs of real ones.
     unlabelled_mask : array of bool, shape (n_samples,), optional
@@ -131,7 +177,7 @@ class Selection:
     ids: AnyArray = None  # type: ignore[assignment]
     trust: FloatArray = None  # type: ignore[assignment]
     weights: FloatArray = None  # type: ignore[assignment]
-    reason: npt.NDArray[np.str_] = None  # type: ignore[assignment]
+    reason: _ReasonColumn = _ReasonColumn()
     synthetic: MixupRecipes | None = None
     unlabelled_mask: BoolArray = None  # type: ignore[assignment]
 
@@ -142,30 +188,34 @@ class Selection:
         check_shape("clean", clean, {"n_samples": None})
         n_samples = {"n_samples": clean.size}
 
-        def column(name: str, default: AnyArray, dtype: Any) -> AnyArray:
-            given = getattr(self, name)
-            values = default if given is None else to_numpy(given)
+        def column(name: str, given: Any, dtype: Any) -> AnyArray:
+            values = to_numpy(given)
             check_shape(name, values, n_samples, "It must match `clean`.")
             # A copy, for a value must not change when the caller's array does.
             return read_only(values.astype(dtype))
 
-        crisp = clean.astype(np.float64)
+        reason: Any = self.__dict__["_reason"]
+        if reason is None:
+            reason = Reasons.either(clean, "kept", "dropped")
+        elif isinstance(reason, Reasons):
+            reason = reason._replace(codes=column("reason", reason.codes, reason.codes.dtype))
+        else:
+            reason = column("reason", reason, np.str_)
+        unlabelled = ~clean if self.unlabelled_mask is None else self.unlabelled_mask
         values: dict[str, AnyArray] = {
             "clean": read_only(clean.copy()),
             "ids": read_only(sample_ids(self.ids, clean.size)),
-            "score": column("score", crisp, np.float64),
-            "trust": column("trust", crisp, np.float64),
-            "weights": column("weights", crisp, np.float64),
-            "reason": column("reason", np.where(clean, "kept", "dropped"), np.str_),
-            "unlabelled_mask": column("unlabelled_mask", ~clean, np.bool_),
+            "unlabelled_mask": column("unlabelled_mask", unlabelled, np.bool_),
         }
         for name, top in (("score", 1.0), ("trust", 1.0), ("weights", np.inf)):
+            given = getattr(self, name)
+            values[name] = column(name, clean if given is None else given, np.float64)
             # Written so that NaN fails too.
-            if not ((values[name] >= 0) & (values[name] <= top)).all():
+            if not (values[name].min(initial=0.0) >= 0 and values[name].max(initial=0.0) <= top):
                 raise ValueError(f"`{name}` must lie in [0, {top:g}] and be finite.")
-        if not np.isfinite(values["weights"]).all():
+        if np.isinf(values["weights"].max(initial=0.0)):
             raise ValueError("`weights` must be finite.")
-        for name, array in values.items():
+        for name, array in {**values, "reason": reason}.items():
             object.__setattr__(self, name, array)
 
     @property
@@ -177,6 +227,23 @@ class Selection:
     def unlabelled(self) -> AnyArray:
         """Ids of the samples to train on without their label, shape (n_unlabelled,)."""
         return self.ids[self.unlabelled_mask]
+
+    @property
+    def reasons(self) -> Reasons:
+        """`reason` as codes and names."""
+        kept = self.__dict__["_reason"]
+        if isinstance(kept, Reasons):
+            return kept
+        names, codes = np.unique(kept, return_inverse=True)
+        return Reasons(codes.astype(np.min_scalar_type(names.size)), tuple(names.tolist()))
+
+    def over(self, ids: AnyArray) -> Selection:
+        """Return this selection with the ids of a log, which has checked them. Copies nothing."""
+        if self.clean.size != ids.size:
+            raise ValueError(f"A selection of {self.clean.size} samples has no {ids.size} ids.")
+        renamed = object.__new__(Selection)
+        renamed.__dict__.update(self.__dict__, ids=read_only(ids))
+        return renamed
 
     def __len__(self) -> int:
         return int(np.count_nonzero(self.clean))

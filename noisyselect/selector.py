@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from noisyselect.arrays import BoolArray
 from noisyselect.errors import DegenerateWarning
 from noisyselect.log import TrainingLog
 from noisyselect.rule import Rule
-from noisyselect.selection import Selection
+from noisyselect.selection import Reasons, Selection
 
 
 class Selector(Rule, ABC):
@@ -69,7 +69,7 @@ class Selector(Rule, ABC):
     ) -> tuple[Selection, ...]:
         usable = self._usable(log, peer)
         if usable.all():
-            return tuple(replace(_checked(part, self), ids=log.ids) for part in rule(log, peer))
+            return tuple(_checked(part, self).over(log.ids) for part in rule(log, peer))
         if not usable.any():
             warnings.warn(
                 f"{type(self).__name__}: no sample has a valid record in the last "
@@ -110,7 +110,8 @@ def _spread(part: Selection | None, usable: BoolArray, log: TrainingLog) -> Sele
     """Return `part`, decided on the `usable` samples alone, as a selection over all of `log`."""
     clean = np.zeros(log.n_samples, dtype=bool)
     score, trust, weights = np.zeros((3, log.n_samples))
-    reason = np.full(log.n_samples, "no valid record", dtype=object)
+    names = () if part is None else part.reasons.names
+    codes = np.full(log.n_samples, len(names), dtype=np.min_scalar_type(len(names)))
     # A sample without a valid record still has pixels: it can serve without its label.
     unlabelled = np.ones(log.n_samples, dtype=bool)
     if part is not None:
@@ -118,7 +119,7 @@ def _spread(part: Selection | None, usable: BoolArray, log: TrainingLog) -> Sele
         score[usable] = part.score
         trust[usable] = part.trust
         weights[usable] = part.weights
-        reason[usable] = part.reason
+        codes[usable] = part.reasons.codes
         unlabelled[usable] = part.unlabelled_mask
     return Selection(
         clean=clean,
@@ -126,7 +127,7 @@ def _spread(part: Selection | None, usable: BoolArray, log: TrainingLog) -> Sele
         ids=log.ids,
         trust=trust,
         weights=weights,
-        reason=reason.astype(np.str_),
+        reason=Reasons(codes, (*names, "no valid record")),
         synthetic=part.synthetic if part is not None else None,
         unlabelled_mask=unlabelled,
     )

@@ -1,9 +1,13 @@
+import pickle
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from noisyselect import MixupRecipes, Selection
+from noisyselect.selection import Reasons
 
 N = 6
 
@@ -98,6 +102,28 @@ def test_equality_sees_every_field():
     ):
         assert other != plain
     assert plain != "something else"
+
+
+def test_reasons_as_codes_are_those_as_text_and_read_as_text():
+    clean, names = np.array([True, False, True]), ["small", "a much longer one", "small"]
+    coded = Selection(
+        clean=clean, reason=Reasons(np.array([1, 0, 1], np.uint8), (names[1], "small"))
+    )
+    spelled = Selection(clean=clean, reason=names)
+    assert coded == spelled
+    assert coded.reason.tolist() == spelled.reason.tolist() == names
+    assert coded.reasons.spelled_out().tolist() == spelled.reasons.spelled_out().tolist() == names
+    assert pickle.loads(pickle.dumps(coded)) == replace(coded) == coded
+    with pytest.raises(ValueError, match="read-only"):
+        coded.reason[0] = "other"
+    with pytest.raises(ValueError, match=r"`reason` must have shape \(n_samples,\) = \(3,\)"):
+        Selection(clean=clean, reason=Reasons(np.zeros(2, np.uint8), ("x",)))
+
+
+def test_many_different_reasons_keep_their_names():
+    names = [f"reason {i}" for i in range(300)]
+    selection = Selection(clean=np.ones(300, dtype=bool), reason=names)
+    assert selection.reasons.spelled_out().tolist() == names
 
 
 def test_what_one_method_prescribes_does_not_survive_a_combination():

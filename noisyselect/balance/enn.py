@@ -18,7 +18,7 @@ from noisyselect.balance.rows import nearest_rows
 from noisyselect.errors import DegenerateWarning
 from noisyselect.log import TrainingLog
 from noisyselect.numeric.neighbours import label_agreement
-from noisyselect.selection import Selection
+from noisyselect.selection import Reasons, Selection
 from noisyselect.selector import Selector
 
 
@@ -117,7 +117,7 @@ class ENNCleaner(Selector, BaseCleaningSampler):  # type: ignore[misc]
         self._validate_params()
         clean, score = self._judge(log.labels, log.nearest(self.n_neighbors))
         _warn_of_lost_classes(np.unique(log.labels), np.unique(log.labels[clean]))
-        reason = np.where(clean, "neighbours agree", "neighbours disagree")
+        reason = Reasons.either(clean, "neighbours agree", "neighbours disagree")
         return Selection(clean=clean, score=score, reason=reason)
 
     def _judge(self, labels: IntArray, neighbours: IntArray) -> tuple[BoolArray, FloatArray]:

@@ -16,7 +16,7 @@ from noisyselect.numeric.mixture import (
     low_mean_posterior,
     unit_interval,
 )
-from noisyselect.selection import Selection
+from noisyselect.selection import Reasons, Selection
 from noisyselect.selector import Selector
 
 # The regulariser of DivideMix's code, on losses in [0, 1].
@@ -115,7 +115,7 @@ class GMMSelector(Selector, needs=("losses",)):
         """Decide on normalised losses by a mixture that was fitted to these and maybe others."""
         posterior = low_mean_posterior(loss, mixture)
         clean = posterior > self.threshold
-        reason = np.where(clean, "small loss", "large loss")
+        reason = Reasons.either(clean, "small loss", "large loss")
         return Selection(clean=clean, score=posterior, trust=posterior, reason=reason)
 
     def _warn(self, text: str) -> None:

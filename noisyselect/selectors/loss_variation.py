@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Literal
 
-import numpy as np
-
 from noisyselect.errors import DegenerateWarning, MissingEvidenceError
 from noisyselect.log import TrainingLog
 from noisyselect.numeric.ranks import lowest, midranks, rank_variance
-from noisyselect.selection import Selection
+from noisyselect.selection import Reasons, Selection
 from noisyselect.selector import Selector
 from noisyselect.selectors.gmm import GMMSelector
 
@@ -120,5 +118,5 @@ class LossVariationSelector(Selector, needs=("losses",)):
         return Selection(
             clean=clean,
             score=1 - midranks(variance),
-            reason=np.where(clean, "stable loss", "varying loss"),
+            reason=Reasons.either(clean, "stable loss", "varying loss"),
         )

@@ -11,7 +11,7 @@ import numpy as np
 from noisyselect.arrays import BoolArray, FloatArray, IntArray
 from noisyselect.errors import MissingEvidenceError
 from noisyselect.log import TrainingLog
-from noisyselect.selection import Selection
+from noisyselect.selection import Reasons, Selection
 from noisyselect.selector import Selector
 
 Adaptability = Literal["returns", "moved-and-returned", "printed"]
@@ -147,7 +147,7 @@ class PredictionStabilitySelector(Selector, needs=("predictions",)):
             if after_change
             else ("stable prediction", "changing prediction")
         )
-        return Selection(clean=clean, score=score, reason=np.where(clean, kept, dropped))
+        return Selection(clean=clean, score=score, reason=Reasons.either(clean, kept, dropped))
 
     def after_change(self, lr: FloatArray | None) -> bool:
         """Return whether the rule for a change holds after epochs at these learning rates."""

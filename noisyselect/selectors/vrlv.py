@@ -16,7 +16,7 @@ from noisyselect.errors import DegenerateWarning, MissingEvidenceError
 from noisyselect.log import TrainingLog
 from noisyselect.numeric.neighbours import label_agreement
 from noisyselect.numeric.ranks import lowest, midranks, rank_variance
-from noisyselect.selection import MixupRecipes, Selection
+from noisyselect.selection import MixupRecipes, Reasons, Selection
 from noisyselect.selector import Selector
 from noisyselect.selectors.gmm import GMMSelector
 from noisyselect.selectors.loss_variation import LossVariationSelector
@@ -427,7 +427,7 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
         recipes: MixupRecipes | None = None,
     ) -> Selection:
         core = evidence.core
-        tier = core.astype(np.float64) + clean
+        tier = core.astype(np.uint8) + clean
         weights: FloatArray = np.ones(log.n_classes)
         if self.balance:
             synthetic = [] if recipes is None else [recipes.labels]
@@ -441,7 +441,7 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
             ids=log.ids,
             trust=np.where(core, 1.0, evidence.posteriors[role]),
             weights=np.where(clean, weights[log.labels], 0.0),
-            reason=np.select([core, clean], ["core", "fill"], "dropped"),
+            reason=Reasons(tier, ("dropped", "fill", "core")),
             synthetic=recipes,
             unlabelled_mask=~core if self.unlabelled == "printed" else ~clean,
         )
