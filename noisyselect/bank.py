@@ -30,6 +30,7 @@ from noisyselect.arrays import (
 from noisyselect.errors import NonFiniteWarning
 from noisyselect.log import TrainingLog
 from noisyselect.meeting import Bytes, check_alike, pack, several_processes, unpack
+from noisyselect.numeric.ranks import ChangeRanks
 
 # Version of `state_dict`.
 _STATE_FORMAT = 1
@@ -163,6 +164,7 @@ class MemoryBank:
         # Where features are known, and the neighbours found on them, which all logs share.
         self._known = np.zeros(self.n_samples, dtype=bool)
         self._found: dict[int, IntArray] = {}
+        self._ranked = ChangeRanks()
         self._next_epoch = 0
         self._open = self._new_epoch()
 
@@ -376,7 +378,7 @@ class MemoryBank:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NonFiniteWarning)
             log = TrainingLog(labels=self.labels, ids=self.ids, n_classes=self.n_classes, **columns)
-        return log.sharing_neighbours(self._found)
+        return log.sharing(self._found, self._ranked)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything recorded, the open epoch included, for a checkpoint.
@@ -433,6 +435,7 @@ class MemoryBank:
         self._open = _Epoch(arrays["open.seen"].copy(), n_records=meta["open_records"])
         self._features = arrays["features"].copy() if "features" in arrays else None
         self._known, self._found = arrays["known"].copy(), {}
+        self._ranked = ChangeRanks()
         for number, epoch in self._numbered():
             prefix = f"{number}."
             for name, values in arrays.items():

@@ -26,6 +26,7 @@ from noisyselect.arrays import (
 )
 from noisyselect.errors import MissingEvidenceError, NonFiniteWarning
 from noisyselect.numeric.neighbours import find_neighbours
+from noisyselect.numeric.ranks import Change, ChangeRanks
 
 # Columns with one row per epoch.
 _PER_EPOCH = ("losses", "predictions", "confidences", "batches", "lr", "phases", "epochs")
@@ -116,6 +117,8 @@ class TrainingLog:
     second_view: FloatArray | None = None
     # Neighbours found so far, by k; shared by all views with the same features.
     _found: dict[int, IntArray] = field(default_factory=dict, init=False, repr=False)
+    # Ranks of loss changes; shared by all views of the same samples.
+    _ranked: ChangeRanks = field(default_factory=ChangeRanks, init=False, repr=False)
 
     def __post_init__(self) -> None:
         labels = integers("labels", self.labels)
@@ -171,7 +174,8 @@ class TrainingLog:
         return tuple(
             name
             for name in TrainingLog.__dataclass_fields__
-            if name not in ("n_classes", "epochs", "_found") and getattr(self, name) is not None
+            if name not in ("n_classes", "epochs", "_found", "_ranked")
+            and getattr(self, name) is not None
         )
 
     @cached_property
@@ -245,6 +249,16 @@ class TrainingLog:
                 self._found[k] = read_only(find_neighbours(self.features, k, "cosine").neighbours)
             return self._found[k]
 
+    def rank_variance(self, window: int, change: Change = "signed") -> FloatArray:
+        """Return how much the rank of each sample's loss change varies, shape (n_samples,).
+
+        Over the last `window` changes; see `noisyselect.numeric.ranks.ChangeRanks`. With many
+        samples each change is ranked once in this log, its views and later logs of the same bank.
+        """
+        assert self.losses is not None
+        recent = slice(-(window + 1), None)
+        return self._ranked.variance(self.losses[recent], self.epochs[recent], change)
+
     def with_probabilities(
         self,
         probabilities: npt.ArrayLike | None = None,
@@ -271,13 +285,14 @@ class TrainingLog:
                 _check_last_epochs(name, values, self.n_epochs, self.n_samples, self.n_classes)
         return self._with(columns)
 
-    def sharing_neighbours(self, found: dict[int, IntArray]) -> TrainingLog:
-        """Return this log with the neighbours already found on the same features, by k.
+    def sharing(self, found: dict[int, IntArray], ranked: ChangeRanks) -> TrainingLog:
+        """Return this log with what is known already of the same features and losses.
 
-        For a memory bank, whose logs would each search again.
+        For a memory bank, whose logs would each search for neighbours, by k, and rank again.
         """
         view = self._with({})
         object.__setattr__(view, "_found", found)
+        object.__setattr__(view, "_ranked", ranked)
         return view
 
     def _slice_epochs(self, start: int, stop: int) -> TrainingLog:
@@ -304,6 +319,8 @@ class TrainingLog:
             object.__setattr__(view, name, values)
         if "features" in changes:
             object.__setattr__(view, "_found", {})
+        if "labels" in changes:
+            object.__setattr__(view, "_ranked", ChangeRanks())
         return view
 
     def _epoch_text(self) -> str:

@@ -100,8 +100,8 @@ class Reasons(NamedTuple):
 
     def spelled_out(self) -> npt.NDArray[np.str_]:
         """Return the reason of each sample, shape (n_samples,)."""
-        names = np.array(self.names, dtype=np.str_)
-        return names[self.codes]
+        spelled: npt.NDArray[np.str_] = np.array(self.names)[self.codes]
+        return spelled
 
 
 class _ReasonColumn:

@@ -37,16 +37,15 @@ def class_quotas(core_counts: IntArray, clean_rate: float, n_samples: int) -> np
     return np.maximum(0, each - core_counts.astype(np.int64))
 
 
-def class_weights(labels: IntArray, n_classes: int) -> FloatArray:
+def class_weights(counts: IntArray) -> FloatArray:
     r"""Return the loss weight of each class, shape (n_classes,).
 
     A mixed sample with soft target q has the weight ``q @ class_weights(...)``.
 
     Parameters
     ----------
-    labels : array of int in [0, n_classes), shape (n_labelled,)
-        Labels of the samples that are trained on with a label, synthetic ones included.
-    n_classes : int
+    counts : array of int, shape (n_classes,)
+        Samples of each class that are trained on with a label, synthetic ones included.
 
     Notes
     -----
@@ -55,11 +54,10 @@ def class_weights(labels: IntArray, n_classes: int) -> FloatArray:
 
     Examples
     --------
-    >>> class_weights(np.array([0, 0, 0, 1]), n_classes=2)
+    >>> class_weights(np.array([3, 1]))
     array([0.66666667, 2.        ])
     """
-    counts = np.bincount(labels, minlength=n_classes)
-    weights = np.zeros(n_classes)
+    weights = np.zeros(counts.size)
     filled = counts > 0
-    weights[filled] = labels.size / (counts[filled] * n_classes)
+    weights[filled] = counts.sum() / (counts[filled] * counts.size)
     return weights

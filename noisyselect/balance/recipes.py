@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
 from noisyselect.arrays import AnyArray, BoolArray, IntArray
+from noisyselect.numeric.groups import rows_by_group
+from noisyselect.numeric.neighbours import count_in_rows
 from noisyselect.selection import MixupRecipes
+
+# Anchors whose neighbours are looked at at once.
+_ROWS = 1 << 14
 
 
 def knn_mixup_recipes(
@@ -49,30 +56,23 @@ def knn_mixup_recipes(
     -----
     The anchors of a class take turns, each turn with the next nearest neighbour in the pool, so no
     anchor is used twice before all are used once, and no pair before all pairs are.
+
+    Cost: O(n_samples k), one look-up for each neighbour of an anchor; sorted are the recipes alone.
     """
-    lot = np.empty(ids.size)
-    lot[np.argsort(ids, kind="stable")] = rng.random(ids.size)
+    lot = _lots(ids, rng)
     anchor_rows = np.flatnonzero(anchors & (counts[labels] > 0))
-    near = neighbours[anchor_rows]
-    partners = pool[near] & (near >= 0)
-    turns = np.cumsum(partners, axis=1, dtype=np.int32) - 1
-    needed = _turns_needed(labels[anchor_rows], partners.sum(axis=1), counts, near.shape[1])
-    found, columns = np.nonzero(partners & (turns < needed[labels[anchor_rows]][:, None]))
-    rows, turn = anchor_rows[found], turns[found, columns]
-    queue = np.lexsort((lot[rows], turn, labels[rows]))
-    ends = np.searchsorted(labels[rows][queue], np.arange(counts.size), side="right")
-    starts = np.append(0, ends[:-1])
-    chosen = np.concatenate(
-        [
-            queue[start:end][np.arange(count) % (end - start)]
-            for start, end, count in zip(starts, ends, counts, strict=True)
-            if end > start
-        ]
-        or [np.zeros(0, dtype=np.intp)]
-    )
-    chosen = chosen[np.argsort(lot[rows[chosen]], kind="stable")]
-    anchor, partner = rows[chosen], neighbours[rows[chosen], columns[chosen]]
-    lam: npt.NDArray[np.float64] = rng.beta(alpha, alpha, chosen.size)
+    n_partners = _count_partners(neighbours, pool, anchor_rows)
+    chosen_rows, chosen_turns = [], []
+    for label, of_class in rows_by_group(labels[anchor_rows]) if anchor_rows.size else ():
+        rows = anchor_rows[of_class]
+        for place, turn in _take_turns(n_partners[of_class], lot[rows], int(counts[label])):
+            chosen_rows.append(rows[place])
+            chosen_turns.append(np.full(place.size, turn))
+    rows = np.concatenate(chosen_rows or [np.zeros(0, dtype=np.intp)])
+    turns = np.concatenate(chosen_turns or [np.zeros(0, dtype=np.intp)])
+    order = np.argsort(lot[rows], kind="stable")
+    anchor, partner = rows[order], _partner_of_turn(neighbours, pool, rows[order], turns[order])
+    lam: npt.NDArray[np.float64] = rng.beta(alpha, alpha, rows.size)
     return MixupRecipes(
         anchors=ids[anchor],
         partners=ids[partner],
@@ -81,11 +81,56 @@ def knn_mixup_recipes(
     )
 
 
-def _turns_needed(labels: IntArray, n_partners: IntArray, counts: IntArray, k: int) -> IntArray:
-    """Return how many turns of its anchors each class takes until it has its count, at most k."""
-    by_partners = np.bincount(labels * (k + 1) + n_partners, minlength=counts.size * (k + 1))
-    # Anchors take part in as many turns as they have partners.
-    taking_part = np.cumsum(by_partners.reshape(-1, k + 1)[:, :0:-1], axis=1)[:, ::-1]
-    have = np.cumsum(taking_part, axis=1)
-    needed: IntArray = np.minimum((have < counts[:, None]).sum(axis=1) + 1, k)
-    return needed
+def _lots(ids: AnyArray, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Return a random number for each sample, handed out in the order of the ids."""
+    drawn = rng.random(ids.size)
+    if np.all(ids[1:] > ids[:-1]):
+        return drawn
+    lot = np.empty(ids.size)
+    lot[np.argsort(ids, kind="stable")] = drawn
+    return lot
+
+
+def _count_partners(neighbours: IntArray, pool: BoolArray, rows: IntArray) -> IntArray:
+    """Return how many neighbours of each row are in the pool."""
+    # -1 points to the extra last place, which is in no pool.
+    in_pool = np.append(pool, False)
+    n_partners = np.empty(rows.size, dtype=np.int64)
+    for start in range(0, rows.size, _ROWS):
+        block = slice(start, start + _ROWS)
+        n_partners[block] = count_in_rows(in_pool[neighbours[rows[block]]])
+    return n_partners
+
+
+def _take_turns(
+    n_partners: IntArray, lot: npt.NDArray[np.float64], count: int
+) -> Iterator[tuple[npt.NDArray[np.intp], int]]:
+    """Yield the anchors of one class that take each turn, and the turn, until `count` have.
+
+    An anchor has as many turns as partners. In the last turn the smallest lots go first; once all
+    pairs are used, the turns begin again.
+    """
+    turn = 0
+    while count > 0:
+        taking = np.flatnonzero(n_partners > turn)
+        if taking.size == 0:
+            if turn == 0:
+                return
+            turn = 0
+            continue
+        if taking.size > count:
+            taking = taking[np.argpartition(lot[taking], count - 1)[:count]]
+        yield taking, turn
+        count -= taking.size
+        turn += 1
+
+
+def _partner_of_turn(
+    neighbours: IntArray, pool: BoolArray, rows: IntArray, turns: IntArray
+) -> IntArray:
+    """Return the neighbour in the pool that each row takes at its turn, nearest first."""
+    near = neighbours[rows]
+    turn = np.cumsum(np.append(pool, False)[near], axis=1, dtype=np.int32) - 1
+    # The first column in which so many partners have been passed is that of the partner itself.
+    partner: IntArray = near[np.arange(rows.size), (turn == turns[:, None]).argmax(axis=1)]
+    return partner

@@ -13,14 +13,16 @@ from noisyselect.arrays import IntArray
 def rows_by_group(groups: IntArray) -> Iterator[tuple[int, npt.NDArray[np.intp]]]:
     """Yield each group that occurs with its row positions, both in ascending order.
 
-    One sort: O(n log n) for any number of groups.
+    One sort: O(n) for up to 65,536 groups, else O(n log n).
 
     Examples
     --------
     >>> [(group, rows.tolist()) for group, rows in rows_by_group(np.array([2, 0, 2]))]
     [(0, [1]), (2, [0, 2])]
     """
-    order = np.argsort(groups, kind="stable")
+    # Numbers of 16 bits numpy sorts by counting.
+    small = groups.astype(np.min_scalar_type(groups.max(initial=0)))
+    order = np.argsort(small, kind="stable")
     ordered = groups[order]
     starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
     for start, rows in zip(starts, np.split(order, starts[1:]), strict=True):

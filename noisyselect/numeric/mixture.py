@@ -50,13 +50,15 @@ def onto_unit_interval(values: FloatArray, lowest: float, highest: float) -> Vec
 
     For values of which each process holds a part.
     """
-    wide = values.astype(np.float64)
-    low, high = np.float64(lowest), np.float64(highest)
+    low, high = float(lowest), float(highest)
     if high == low:
-        return np.zeros_like(wide)
+        return np.zeros(values.size)
     # Scaled before the difference: the range of float64 losses may exceed float64.
     scale = max(abs(low), abs(high))
-    unit: Vector = (wide / scale - low / scale) / (high / scale - low / scale)
+    unit = values.astype(np.float64)
+    unit /= scale
+    unit -= low / scale
+    unit /= high / scale - low / scale
     return unit
 
 

@@ -23,6 +23,8 @@ _ROWS_PER_CENTRE = 256
 _ROWS = 65_536
 # Samples whose votes are counted at once, for a table of (samples, classes) that stays small.
 _BLOCK = 1024
+# Samples whose neighbours are looked at at once: their labels stay in the cache.
+_ROWS = 1 << 14
 
 
 class FoundNeighbours(NamedTuple):
@@ -287,13 +289,42 @@ def label_agreement(
     Returns
     -------
     agreeing, voting : array of int, shape (n_rows,)
+
+    Notes
+    -----
+    O(n_rows k): one look-up for each neighbour, in a table of one or two bytes per sample for up to
+    65,535 classes.
     """
-    near = neighbours[rows]
-    voting = near >= 0
+    nobody = int(labels.max()) + 1
+    # -1 points to the extra last place, which votes for nobody, as do those without a vote.
+    vote_of = np.append(labels, nobody).astype(np.min_scalar_type(nobody))
     if support is not None:
-        voting &= support[near]
-    agreeing = voting & (labels[near] == labels[rows][:, None])
-    return agreeing.sum(axis=1), voting.sum(axis=1)
+        vote_of[:-1][~support] = nobody
+    own = labels[rows].astype(vote_of.dtype)
+    agreeing, voting = np.empty((2, rows.size), dtype=np.int64)
+    for start in range(0, rows.size, _ROWS):
+        block = slice(start, start + _ROWS)
+        votes = vote_of[neighbours[rows[block]]]
+        agreeing[block] = count_in_rows(votes == own[block, None])
+        voting[block] = count_in_rows(votes != nobody)
+    return agreeing, voting
+
+
+def count_in_rows(mask: BoolArray) -> IntArray:
+    """Return how many entries of each row are true; several times as fast as ``mask.sum(axis=1)``.
+
+    Parameters
+    ----------
+    mask : array of bool, shape (n_rows, k)
+
+    Examples
+    --------
+    >>> count_in_rows(np.array([[True, False, True], [False, False, False]])).tolist()
+    [2, 0]
+    """
+    width = np.min_scalar_type(mask.shape[1])
+    counts: IntArray = np.einsum("ij->i", mask.view(np.uint8).astype(width, copy=False))
+    return counts
 
 
 class Votes(NamedTuple):

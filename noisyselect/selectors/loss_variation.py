@@ -9,7 +9,7 @@ from typing import Literal
 
 from noisyselect.errors import DegenerateWarning, MissingEvidenceError
 from noisyselect.log import TrainingLog
-from noisyselect.numeric.ranks import lowest, midranks, rank_variance
+from noisyselect.numeric.ranks import lowest, quick_midranks
 from noisyselect.selection import Reasons, Selection
 from noisyselect.selector import Selector
 from noisyselect.selectors.gmm import GMMSelector
@@ -51,8 +51,10 @@ class LossVariationSelector(Selector, needs=("losses",)):
     first. :math:`S_i^t` is printed as an argsort, which is a permutation and no rank; here it
     is the rank, ties sharing their mean, divided by N - 1. The sum is printed from 1 to
     :math:`t + \tau`; here it has :math:`\tau` terms. `score` is 1 minus the rank of the variance.
+    From 131,072 samples on all ranks are counted, to within 0.0005.
 
-    Cost: O(`window` n_samples log n_samples), one sort for each change.
+    Cost: O(`window` n_samples log n_samples), one sort for each change; O(`window` n_samples) from
+    131,072 samples on, where a log that a bank made ranks only the changes that are new.
 
     Fails where wrong labels are not learnt at all: their losses stay high and steady, and what does
     not change does not vary.
@@ -103,7 +105,7 @@ class LossVariationSelector(Selector, needs=("losses",)):
                 "smaller, or pass short_history='shrink'."
             )
         assert log.losses is not None
-        variance = rank_variance(log.losses[-self.history :], self.change)
+        variance = log.rank_variance(self.window, self.change)
         rate = self.clean_rate
         if rate is None:
             rate = GMMSelector().select(log).clean.mean()
@@ -117,6 +119,6 @@ class LossVariationSelector(Selector, needs=("losses",)):
             )
         return Selection(
             clean=clean,
-            score=1 - midranks(variance),
+            score=1 - quick_midranks(variance),
             reason=Reasons.either(clean, "stable loss", "varying loss"),
         )

@@ -15,7 +15,7 @@ from noisyselect.balance.recipes import knn_mixup_recipes
 from noisyselect.errors import DegenerateWarning, MissingEvidenceError
 from noisyselect.log import TrainingLog
 from noisyselect.numeric.neighbours import label_agreement
-from noisyselect.numeric.ranks import lowest, midranks, rank_variance
+from noisyselect.numeric.ranks import lowest, lowest_per_group, ranks_in_tiers
 from noisyselect.selection import MixupRecipes, Reasons, Selection
 from noisyselect.selector import Selector
 from noisyselect.selectors.gmm import GMMSelector
@@ -136,8 +136,9 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
     whose prediction settled, on whichever class. This and the other readings and departures, one by
     one, stand in ``docs/paper.md``.
 
-    Cost: that of its parts, O(`window` n_samples log n_samples) and O(n_samples n_neighbors); the
-    search for neighbours, where the log has only features, is far dearer.
+    Cost: that of its parts, O(`window` n_samples log n_samples) and O(n_samples n_neighbors); from
+    131,072 samples on no sort is left, and it is linear. The search for neighbours, where the log
+    has only features, is far dearer.
 
     Fails where the kept share is estimated too high, as on asymmetric noise late in training: the
     quotas then fill classes with what both networks have learnt by heart.
@@ -284,7 +285,7 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
         small = self._gmm.select(log_a)
         rho = float(small.clean.mean()) if self.clean_rate is None else self.clean_rate
         n = log_a.n_samples
-        variance = rank_variance(log_b.losses[-(self.window + 1) :], self.change)
+        variance = log_b.rank_variance(self.window, self.change)
         last = log_b.losses[-1]
         stable = lowest(variance, round(rho * n), ties=last)
         beta, _, after_change = self._stability.stability(log_b)
@@ -359,9 +360,8 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
 
     def _lowest_losses(self, log: TrainingLog, evidence: _Evidence, quotas: IntArray) -> BoolArray:
         """Return the smallest losses of G_l outside the core, up to the quota of each class."""
-        rows = np.flatnonzero(evidence.small_loss & ~evidence.core)
-        best_first = rows[np.argsort(evidence.loss[rows], kind="stable")]
-        return _up_to_quota(log.labels, best_first, quotas)
+        rows = np.flatnonzero(evidence.small_loss & ~evidence.core & (quotas[log.labels] > 0))
+        return _up_to_quota(log.labels, rows, evidence.loss, quotas)
 
     def _balanced(
         self,
@@ -378,8 +378,10 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
         quotas = self._quotas(log, evidence)
         anchored = np.bincount(labels[core], minlength=log.n_classes) > 0
         rows = np.flatnonzero(source & ~core & anchored[labels])
-        best_first = self._edited(labels, neighbours, core, rows, criterion, quotas)
-        fill = _up_to_quota(labels, best_first, quotas)
+        in_time, late = self._edited(labels, neighbours, core, rows, quotas)
+        fill = _up_to_quota(labels, in_time, criterion, quotas)
+        left = quotas - np.bincount(labels[fill], minlength=log.n_classes)
+        fill |= _up_to_quota(labels, late, criterion, left)
         # A class without a core has nothing to anchor on.
         fill |= self._lowest_losses(log, evidence, np.where(anchored, 0, quotas))
         recipes = knn_mixup_recipes(
@@ -400,22 +402,26 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
         neighbours: IntArray,
         core: BoolArray,
         rows: npt.NDArray[np.intp],
-        criterion: FloatArray,
         quotas: IntArray,
-    ) -> npt.NDArray[np.intp]:
-        """Return the candidates that ENN keeps, best first.
+    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """Return the candidates that ENN keeps: those to fill with first, and those after them.
 
         Edited are the classes with more candidates than their quota.
         """
         surplus = np.bincount(labels[rows], minlength=quotas.size) > quotas
-        agreeing, voting = label_agreement(labels, neighbours, rows, support=core)
-        supported = voting > 0
-        kept = ~surplus[labels[rows]] | (2 * agreeing > voting)
-        if self.unsupported != "drop":
-            kept |= ~supported
-        late = ~supported & surplus[labels[rows]] & (self.unsupported == "last")
-        order = np.lexsort((criterion[rows], late))
-        return rows[order][kept[order]]
+        edited = surplus[labels[rows]]
+        kept = ~edited
+        agreeing, voting = label_agreement(labels, neighbours, rows[edited], support=core)
+        unsupported = np.zeros(rows.size, dtype=bool)
+        unsupported[edited] = voting == 0
+        kept[edited] = 2 * agreeing > voting
+        match self.unsupported:
+            case "keep":
+                return rows[kept | unsupported], rows[:0]
+            case "drop":
+                return rows[kept], rows[:0]
+            case "last":
+                return rows[kept], rows[unsupported]
 
     def _selection(
         self,
@@ -430,14 +436,14 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
         tier = core.astype(np.uint8) + clean
         weights: FloatArray = np.ones(log.n_classes)
         if self.balance:
-            synthetic = [] if recipes is None else [recipes.labels]
-            trained = np.concatenate([log.labels[clean], *synthetic])
-            weights = class_weights(trained, log.n_classes)
+            counts = np.bincount(log.labels[clean], minlength=log.n_classes)
+            if recipes is not None:
+                counts += np.bincount(recipes.labels, minlength=log.n_classes)
+            weights = class_weights(counts)
             _warn_of_empty_classes(weights)
         return Selection(
             clean=clean,
-            # Half a tier at most, so that no rank crosses into the next.
-            score=midranks(tier - midranks(criterion) / 2),
+            score=ranks_in_tiers(tier, criterion),
             ids=log.ids,
             trust=np.where(core, 1.0, evidence.posteriors[role]),
             weights=np.where(clean, weights[log.labels], 0.0),
@@ -447,15 +453,14 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
         )
 
 
-def _up_to_quota(labels: IntArray, best_first: npt.NDArray[np.intp], quotas: IntArray) -> BoolArray:
-    """Return a mask of the first rows of each class, as many as its quota."""
-    classes = labels[best_first]
-    by_class = np.argsort(classes, kind="stable")
-    starts = np.searchsorted(classes[by_class], np.arange(quotas.size))
-    place = np.empty(classes.size, dtype=np.intp)
-    place[by_class] = np.arange(classes.size) - starts[classes[by_class]]
+def _up_to_quota(
+    labels: IntArray, rows: npt.NDArray[np.intp], criterion: FloatArray, quotas: IntArray
+) -> BoolArray:
+    """Return a mask of the rows of each class with the least criterion, as many as its quota."""
     mask = np.zeros(labels.size, dtype=bool)
-    mask[best_first[place < quotas[classes]]] = True
+    # Of equal values the first rows.
+    ties = np.broadcast_to(0, rows.size)
+    mask[rows[lowest_per_group(criterion[rows], labels[rows], quotas, ties)]] = True
     return mask
 
 

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,12 +7,14 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 
 from noisyselect.numeric.ranks import (
+    ChangeRanks,
     counted_ranks,
     lowest,
     lowest_or_equal,
     lowest_per_group,
     midranks,
     rank_variance,
+    ranks_in_tiers,
 )
 
 
@@ -128,3 +132,51 @@ def test_the_lowest_of_each_group_are_those_of_a_search_group_by_group():
 def test_one_number_for_all_groups_keeps_that_many_of_each():
     mask = lowest_per_group([4.0, 3.0, 2.0, 1.0, 0.0], [1, 1, 1, 0, 0], 2, ties=np.zeros(5))
     assert mask.tolist() == [False, True, True, True, True]
+
+
+def test_ranks_in_tiers_go_by_tier_and_then_from_the_largest_value_down(monkeypatch):
+    rng = np.random.default_rng(0)
+    tiers = rng.integers(0, 3, 20_000).astype(np.uint8)
+    values = np.where(rng.random(20_000) < 0.3, 0.5, rng.gamma(1.0, 1.0, 20_000))
+    # Whole numbers, each its own rank: by tier, then by the value, largest first.
+    order = np.unique(values, return_inverse=True)[1]
+    expected = midranks(tiers * np.int64(100_000) - order)
+    assert ranks_in_tiers(tiers, values) == pytest.approx(expected, abs=1e-12)
+    monkeypatch.setattr("noisyselect.numeric.ranks._MANY", 1000)
+    counted = ranks_in_tiers(tiers, values)
+    assert not np.array_equal(counted, expected)
+    assert np.abs(counted - expected).max() <= 1e-3
+    assert (np.diff(counted[np.argsort(expected)]) >= 0).all()
+
+
+def test_a_new_epoch_costs_one_new_rank_and_changes_nothing_else(monkeypatch):
+    monkeypatch.setattr("noisyselect.numeric.ranks._MANY", 1000)
+    counts = []
+    monkeypatch.setattr(
+        "noisyselect.numeric.ranks.counted_ranks",
+        lambda values: counts.append(1) or counted_ranks(values),
+    )
+    losses = np.random.default_rng(0).gamma(1.0, 1.0, (9, 2000))
+    ranks, epochs = ChangeRanks(), np.arange(9) + 3
+    for end, n_counted in ((6, 5), (7, 6), (7, 6), (9, 8)):
+        window = slice(end - 6, end)
+        variance = ranks.variance(losses[window], epochs[window])
+        assert len(counts) == n_counted
+        assert np.abs(np.sqrt(variance) - exact_deviation(losses[window])).max() <= 5e-4
+    ranks.variance(losses[3:9], epochs[3:9], "absolute")
+    assert len(counts) == n_counted + 5
+
+
+def exact_deviation(losses):
+    changes = losses[:-1] - losses[1:]
+    return np.std([midranks(row) for row in changes], axis=0)
+
+
+@pytest.mark.parametrize("change", ["signed", "absolute"])
+def test_the_variance_of_ranks_needs_at_most_three_times_the_memory_of_its_losses(change):
+    losses = np.random.default_rng(0).gamma(1.0, 1.0, (6, 1_000_000)).astype(np.float32)
+    tracemalloc.start()
+    rank_variance(losses, change)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= 3 * losses.nbytes
