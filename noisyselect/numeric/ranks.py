@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from noisyselect.arrays import BoolArray, FloatArray, IntArray
+from noisyselect.arrays import AnyArray, BoolArray, FloatArray, IntArray
 from noisyselect.numeric.groups import rows_by_group
 
 Change = Literal["signed", "absolute"]
@@ -88,20 +88,28 @@ def counted_ranks(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     [0.375, 0.0, 0.375, 0.875, 0.875]
     """
     array = np.asarray(values)
-    if array.size < 2:
-        return np.zeros(array.size)
-    index = ordered_bits(array)
+    ranks: npt.NDArray[np.float64] = _count(array, np.asarray) if array.size > 1 else array * 0.0
+    return ranks
+
+
+def _count(values: FloatArray, form: Callable[[npt.NDArray[np.float64]], AnyArray]) -> AnyArray:
+    """Return `counted_ranks` in another form: the table of bins is converted, not every rank."""
+    index = ordered_bits(values)
     index >>= np.uint32(DROPPED_BITS)
     counts = np.bincount(index, minlength=N_BINS)
-    below = np.cumsum(counts) - counts
-    ranks: npt.NDArray[np.float64] = ((below + (counts - 1) / 2) / (array.size - 1)).take(index)
-    heavy = counts > max(1, HEAVY * array.size)
+    # Twice the middle rank of each bin: twice what lies below, and its count less one.
+    middle = np.cumsum(counts)
+    middle *= 2
+    middle -= counts
+    middle -= 1
+    ranks = form(middle / (2 * (values.size - 1))).take(index)
+    heavy = counts > max(1, HEAVY * values.size)
     if heavy.any():
         rows = np.flatnonzero(heavy[index])
         of_heavy = np.where(heavy, counts, 0)
-        light_below = below - (np.cumsum(of_heavy) - of_heavy)
-        exact = midranks(array[rows]) * (rows.size - 1) + light_below[index[rows]]
-        ranks[rows] = exact / (array.size - 1)
+        light_below = (middle - counts + 1) // 2 - (np.cumsum(of_heavy) - of_heavy)
+        exact = midranks(values[rows]) * (rows.size - 1) + light_below[index[rows]]
+        ranks[rows] = form(exact / (values.size - 1))
     return ranks
 
 
@@ -221,7 +229,7 @@ def ranks_in_tiers(tiers: IntArray, values: FloatArray) -> npt.NDArray[np.float6
         return midranks(tiers - midranks(values) / 2)
     place = tiers.astype(np.int32)
     place <<= 16
-    place += _TOP - _whole(counted_ranks(values))
+    place += _TOP - _count(values, _whole)
     counts = np.bincount(place)
     below = np.cumsum(counts) - counts
     ranks: npt.NDArray[np.float64] = ((below + (counts - 1) / 2) / (values.size - 1)).take(place)
@@ -279,7 +287,7 @@ class ChangeRanks:
         kept = {step: self._kept[step] for step in steps if step in self._kept}
         for step, (before, after) in zip(steps, pairwise(losses), strict=True):
             if step not in kept:
-                kept[step] = _whole(counted_ranks(_change(before, after, change)))
+                kept[step] = _count(_change(before, after, change), _whole)
         self._kept = kept
         return _variance_of_whole([kept[step] for step in steps])
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
+from noisyselect.numeric import ranks as ranks_module
 from noisyselect.numeric.ranks import (
     ChangeRanks,
     counted_ranks,
@@ -151,10 +152,10 @@ def test_ranks_in_tiers_go_by_tier_and_then_from_the_largest_value_down(monkeypa
 
 def test_a_new_epoch_costs_one_new_rank_and_changes_nothing_else(monkeypatch):
     monkeypatch.setattr("noisyselect.numeric.ranks._MANY", 1000)
-    counts = []
+    counts, count = [], ranks_module._count
     monkeypatch.setattr(
-        "noisyselect.numeric.ranks.counted_ranks",
-        lambda values: counts.append(1) or counted_ranks(values),
+        "noisyselect.numeric.ranks._count",
+        lambda *arguments: counts.append(1) or count(*arguments),
     )
     losses = np.random.default_rng(0).gamma(1.0, 1.0, (9, 2000))
     ranks, epochs = ChangeRanks(), np.arange(9) + 3
