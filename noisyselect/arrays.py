@@ -48,9 +48,12 @@ def check_shape(
 
     A length of None allows any. The message names the axes, their lengths and `hint`, the way out.
     """
-    lengths = list(expected.values())
-    fits = values.ndim == len(lengths) and all(
-        want is None or want == got for want, got in zip(lengths, values.shape, strict=True)
+    lengths = tuple(expected.values())
+    fits = values.shape == lengths or (
+        values.ndim == len(lengths)
+        and all(
+            want is None or want == got for want, got in zip(lengths, values.shape, strict=True)
+        )
     )
     if not fits:
         wanted = _shape_text("any" if want is None else want for want in lengths)
@@ -74,7 +77,7 @@ def integers(name: str, values: npt.ArrayLike) -> IntArray:
     array = to_numpy(values)
     if array.size == 0 and not isinstance(values, np.ndarray):
         array = array.astype(np.int64)
-    if not np.issubdtype(array.dtype, np.integer):
+    if array.dtype.kind not in "iu":
         hint = " Encode names first: np.unique(names, return_inverse=True)."
         raise TypeError(
             f"`{name}` must hold integers, got dtype {array.dtype}."

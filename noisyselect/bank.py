@@ -30,6 +30,7 @@ from noisyselect.arrays import (
 from noisyselect.errors import NonFiniteWarning
 from noisyselect.log import TrainingLog
 from noisyselect.meeting import Bytes, check_alike, pack, several_processes, unpack
+from noisyselect.numeric.largest import largest_of_rows
 from noisyselect.numeric.ranks import ChangeRanks
 
 # Version of `state_dict`.
@@ -255,8 +256,6 @@ class MemoryBank:
         if probabilities is not None:
             values = self._of_classes("probabilities", probabilities, rows.size)
             batch["probabilities"] = values
-            predictions = values.argmax(axis=1) if predictions is None else predictions
-            confidences = values.max(axis=1) if confidences is None else confidences
         if predictions is not None:
             classes = integers("predictions", predictions)
             check_shape("predictions", classes, per_sample)
@@ -328,6 +327,7 @@ class MemoryBank:
         if absent.size and (alone or self.missing == "error" or absent.size == self.n_samples):
             raise ValueError(self._lacks(absent, alone))
         summary = self._summarise(current, n_missing=absent.size)
+        self._predict(current)
         self._keep_features(current)
         self._closed.append(current)
         self._epochs.append((self._next_epoch, rate, phase))
@@ -502,6 +502,17 @@ class MemoryBank:
         digest.update("\0".join(str(item) for item in self.ids.tolist()).encode())
         return f"{self.n_classes}:{digest.hexdigest()}"
 
+    def _predict(self, epoch: _Epoch) -> None:
+        """Add the predictions and confidences that were left to the probabilities, all at once."""
+        probabilities = epoch.columns.get("probabilities")
+        if probabilities is None or {"predictions", "confidences"} <= set(epoch.columns):
+            return
+        largest = largest_of_rows(probabilities)
+        predictions = self._allocate("predictions", largest.columns)
+        np.copyto(predictions, largest.columns, casting="same_kind", where=epoch.seen)
+        epoch.columns.setdefault("predictions", predictions)
+        epoch.columns.setdefault("confidences", largest.values)
+
     def _keep_features(self, epoch: _Epoch) -> None:
         """Take over the features of a closed epoch; what it lacks stays as it was known before."""
         features = epoch.columns.pop("features", None)
@@ -522,14 +533,17 @@ class MemoryBank:
     def _rows(self, ids: npt.ArrayLike) -> npt.NDArray[np.intp]:
         """Return the row of each id, refusing ids that the bank does not know."""
         wanted = to_numpy(ids)
-        check_shape("ids", wanted, {"batch": None})
+        if wanted.ndim != 1:
+            check_shape("ids", wanted, {"batch": None})
         if wanted.size == 0:
             return np.zeros(0, dtype=np.intp)
         wanted = identifiers(wanted)
         if self._contiguous:
-            wanted = integers("ids", wanted)
+            rows = integers("ids", wanted).astype(np.intp)
+            # Without its sign a negative number is a huge one: one look for both ends.
+            if rows.view(np.uintp).max() < self.n_samples:
+                return rows
             known = (wanted >= 0) & (wanted < self.n_samples)
-            rows = wanted.astype(np.intp)
         else:
             place = np.searchsorted(self._sorted_ids, wanted).clip(max=self.n_samples - 1)
             known = self._sorted_ids[place] == wanted
@@ -556,7 +570,10 @@ class MemoryBank:
         for name, values in batch.items():
             if name not in current.columns:
                 current.columns[name] = self._allocate(name, values)
-            current.columns[name][rows] = values
+            if values.ndim == 1:
+                current.columns[name][rows] = values
+            elif values.size:
+                _put_rows(current.columns[name], rows, values)
         current.seen[rows] = True
         current.n_records += rows.size
 
@@ -593,3 +610,9 @@ class MemoryBank:
             if finite.any()
             else float("nan"),
         )
+
+
+def _put_rows(table: FloatArray, rows: npt.NDArray[np.intp], values: FloatArray) -> None:
+    """Do ``table[rows] = values``, each row as one item, in a quarter of the time."""
+    row = np.dtype((np.void, table.itemsize * table.shape[1]))
+    table.view(row).put(rows, np.ascontiguousarray(values, dtype=table.dtype).view(row))

@@ -382,3 +382,27 @@ def test_recording_imports_no_framework():
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_predictions_left_to_the_probabilities_are_found_when_the_epoch_closes():
+    rng = np.random.default_rng(0)
+    shown = rng.dirichlet(np.ones(4), 50).astype(np.float32)
+    shown[3] = np.nan
+    bank = MemoryBank(labels=np.zeros(60, dtype=int), n_classes=4, missing="unlabelled")
+    for batch in np.split(rng.permutation(50), 5):
+        bank.record(batch, probabilities=shown[batch], confidences=np.full(10, 0.5))
+    bank.record([7, 7], probabilities=[[1, 0, 0, 0], [0, 0, 0, 1]], confidences=[0.1, 0.2])
+    bank.end_epoch()
+    log = bank.log()
+    expected = np.append(shown.argmax(axis=1), np.full(10, -1))
+    expected[7] = 3
+    assert log.predictions.tolist() == [expected.tolist()]
+    assert log.predictions.dtype == np.int8
+    assert log.confidences[0, :8].tolist() == [0.5] * 7 + [np.float32(0.2)]
+    assert np.isnan(log.confidences[0, 50:]).all()
+
+
+@pytest.mark.parametrize("batch", [[[0, 1]], 5])
+def test_ids_of_a_batch_are_one_row_of_ids(batch):
+    with pytest.raises(ValueError, match=r"`ids` must have shape \(batch,\)"):
+        MemoryBank(labels=[0, 1]).record(batch, losses=[0.1, 0.2])
