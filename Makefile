@@ -12,7 +12,7 @@ help:
 	@echo "make test    run the tests, the doctests and every code block of the documentation"
 	@echo "make lint    check style and types"
 	@echo "make docs    build the documentation into docs/_build"
-	@echo "make bench   time the selectors beside what a user would pick instead"
+	@echo "make bench   time the kernels beside what a user would pick instead, into docs/benchmarks.md"
 	@echo "make bench-train   time the trainer, and kill it 20 times"
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -41,7 +41,7 @@ docs: $(INSTALLED)
 	@echo "Open docs/_build/html/index.html"
 
 bench: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kernels.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/kernels.py --out docs
 
 bench-train: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/step_cost.py

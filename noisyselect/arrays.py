@@ -36,6 +36,22 @@ def read_only(values: AnyArray) -> AnyArray:
     return view
 
 
+def frozen(values: AnyArray) -> AnyArray:
+    """Make an array of one's own read-only for good, so that nobody needs a copy of it."""
+    values.flags.writeable = False
+    return values
+
+
+def is_frozen(values: AnyArray) -> bool:
+    """Return whether neither `values` nor what it is a view of can be written to."""
+    base: Any = values
+    while isinstance(base, np.ndarray):
+        if base.flags.writeable:
+            return False
+        base = base.base
+    return base is None
+
+
 def _shape_text(shape: Iterable[object]) -> str:
     items = [str(item) for item in shape]
     return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"

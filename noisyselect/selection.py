@@ -16,7 +16,9 @@ from noisyselect.arrays import (
     check_shape,
     first,
     floats,
+    frozen,
     integers,
+    is_frozen,
     read_only,
     sample_ids,
     to_numpy,
@@ -124,12 +126,13 @@ class _ReasonColumn:
 class Selection:
     r"""Which samples carry a label worth trusting, and how much.
 
-    An immutable value. ``a & b``, ``a | b``, ``a - b``, ``a ^ b`` and ``~a`` combine selections of
-    the same samples as fuzzy sets do: masks by the Boolean operation, `score` and `trust` by
-    minimum, maximum and ``1 - s``. So commutativity, associativity, idempotence, absorption and
-    De Morgan's laws hold for the scores as they do for the masks. ``len(a)`` counts the clean
-    samples, ``i in a`` asks for an id, ``a <= b`` means that every sample of `a` is in `b`, and
-    ``a == b`` compares everything, weights and recipes included.
+    An immutable value; arrays that can still be written to are copied. ``a & b``, ``a | b``,
+    ``a - b``, ``a ^ b`` and ``~a`` combine selections of the same samples as fuzzy sets do: masks
+    by the Boolean operation, `score` and `trust` by minimum, maximum and ``1 - s``. So
+    commutativity, associativity, idempotence, absorption and De Morgan's laws hold for the scores
+    as they do for the masks. ``len(a)`` counts the clean samples, ``i in a`` asks for an id,
+    ``a <= b`` means that every sample of `a` is in `b`, and ``a == b`` compares everything, weights
+    and recipes included.
 
     `weights`, `reason`, `synthetic` and `unlabelled_mask` say how one method wants *its* selection
     trained on; they mean nothing for a combination and fall back to their defaults there.
@@ -192,7 +195,8 @@ class Selection:
             values = to_numpy(given)
             check_shape(name, values, n_samples, "It must match `clean`.")
             # A copy, for a value must not change when the caller's array does.
-            return read_only(values.astype(dtype))
+            same = values.dtype == dtype and is_frozen(values)
+            return values if same else frozen(values.astype(dtype))
 
         reason: Any = self.__dict__["_reason"]
         if reason is None:
@@ -203,7 +207,7 @@ class Selection:
             reason = column("reason", reason, np.str_)
         unlabelled = ~clean if self.unlabelled_mask is None else self.unlabelled_mask
         values: dict[str, AnyArray] = {
-            "clean": read_only(clean.copy()),
+            "clean": column("clean", clean, np.bool_),
             "ids": read_only(sample_ids(self.ids, clean.size)),
             "unlabelled_mask": column("unlabelled_mask", unlabelled, np.bool_),
         }

@@ -61,17 +61,19 @@ def knn_mixup_recipes(
     """
     lot = _lots(ids, rng)
     anchor_rows = np.flatnonzero(anchors & (counts[labels] > 0))
-    n_partners = _count_partners(neighbours, pool, anchor_rows)
+    # -1 points to the extra last place, which is in no pool.
+    in_pool = np.append(pool, False)
     chosen_rows, chosen_turns = [], []
     for label, of_class in rows_by_group(labels[anchor_rows]) if anchor_rows.size else ():
-        rows = anchor_rows[of_class]
-        for place, turn in _take_turns(n_partners[of_class], lot[rows], int(counts[label])):
+        count = int(counts[label])
+        rows, n_partners = _first_in_line(neighbours, in_pool, anchor_rows[of_class], lot, count)
+        for place, turn in _take_turns(n_partners, lot[rows], count):
             chosen_rows.append(rows[place])
             chosen_turns.append(np.full(place.size, turn))
     rows = np.concatenate(chosen_rows or [np.zeros(0, dtype=np.intp)])
     turns = np.concatenate(chosen_turns or [np.zeros(0, dtype=np.intp)])
     order = np.argsort(lot[rows], kind="stable")
-    anchor, partner = rows[order], _partner_of_turn(neighbours, pool, rows[order], turns[order])
+    anchor, partner = rows[order], _partner_of_turn(neighbours, in_pool, rows[order], turns[order])
     lam: npt.NDArray[np.float64] = rng.beta(alpha, alpha, rows.size)
     return MixupRecipes(
         anchors=ids[anchor],
@@ -91,10 +93,29 @@ def _lots(ids: AnyArray, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     return lot
 
 
-def _count_partners(neighbours: IntArray, pool: BoolArray, rows: IntArray) -> IntArray:
+def _first_in_line(
+    neighbours: IntArray,
+    in_pool: BoolArray,
+    rows: npt.NDArray[np.intp],
+    lot: npt.NDArray[np.float64],
+    count: int,
+) -> tuple[npt.NDArray[np.intp], IntArray]:
+    """Return the anchors of a class that may have a turn, and how many partners each has.
+
+    Where the first turn is enough, only those with the smallest lots are asked for partners.
+    """
+    n_asked = 2 * count
+    while n_asked < rows.size:
+        asked = rows[np.argpartition(lot[rows], n_asked - 1)[:n_asked]]
+        n_partners = _count_partners(neighbours, in_pool, asked)
+        if np.count_nonzero(n_partners) >= count:
+            return asked, n_partners
+        n_asked *= 2
+    return rows, _count_partners(neighbours, in_pool, rows)
+
+
+def _count_partners(neighbours: IntArray, in_pool: BoolArray, rows: IntArray) -> IntArray:
     """Return how many neighbours of each row are in the pool."""
-    # -1 points to the extra last place, which is in no pool.
-    in_pool = np.append(pool, False)
     n_partners = np.empty(rows.size, dtype=np.int64)
     for start in range(0, rows.size, _ROWS):
         block = slice(start, start + _ROWS)
@@ -126,11 +147,11 @@ def _take_turns(
 
 
 def _partner_of_turn(
-    neighbours: IntArray, pool: BoolArray, rows: IntArray, turns: IntArray
+    neighbours: IntArray, in_pool: BoolArray, rows: IntArray, turns: IntArray
 ) -> IntArray:
     """Return the neighbour in the pool that each row takes at its turn, nearest first."""
     near = neighbours[rows]
-    turn = np.cumsum(np.append(pool, False)[near], axis=1, dtype=np.int32) - 1
+    turn = np.cumsum(in_pool[near], axis=1, dtype=np.int32) - 1
     # The first column in which so many partners have been passed is that of the partner itself.
     partner: IntArray = near[np.arange(rows.size), (turn == turns[:, None]).argmax(axis=1)]
     return partner

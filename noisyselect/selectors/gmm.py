@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from noisyselect.arrays import frozen
 from noisyselect.errors import DegenerateWarning
 from noisyselect.log import TrainingLog
 from noisyselect.numeric.mixture import (
@@ -103,7 +104,7 @@ class GMMSelector(Selector, needs=("losses",)):
         assert log.losses is not None
         # Each epoch is normalised before the mean: losses shrink during training.
         recent = [unit_interval(losses) for losses in log.losses[-self.n_average :]]
-        loss = np.mean(recent, axis=0)
+        loss = recent[0] if len(recent) == 1 else np.mean(recent, axis=0)
         mixture = fit_two_gaussians(loss, REG_COVAR)
         selection = self._split(loss, mixture)
         if mixture.collapsed:
@@ -117,6 +118,7 @@ class GMMSelector(Selector, needs=("losses",)):
         posterior = low_mean_posterior(loss, mixture)
         clean = posterior > self.threshold
         reason = Reasons.either(clean, "small loss", "large loss")
+        posterior = frozen(posterior)
         return Selection(clean=clean, score=posterior, trust=posterior, reason=reason)
 
     def _warn(self, text: str) -> None:

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from noisyselect.arrays import BoolArray, FloatArray, IntArray, first
+from noisyselect.arrays import BoolArray, FloatArray, IntArray, first, frozen
 from noisyselect.balance.quotas import class_quotas, class_weights
 from noisyselect.balance.recipes import knn_mixup_recipes
 from noisyselect.errors import DegenerateWarning, MissingEvidenceError
@@ -443,13 +443,13 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
             _warn_of_empty_classes(weights)
         return Selection(
             clean=clean,
-            score=ranks_in_tiers(tier, criterion),
+            score=frozen(ranks_in_tiers(tier, criterion)),
             ids=log.ids,
-            trust=np.where(core, 1.0, evidence.posteriors[role]),
-            weights=np.where(clean, weights[log.labels], 0.0),
-            reason=Reasons(tier, ("dropped", "fill", "core")),
+            trust=frozen(np.where(core, 1.0, evidence.posteriors[role])),
+            weights=frozen(weights.take(log.labels) * clean),
+            reason=Reasons(frozen(tier), ("dropped", "fill", "core")),
             synthetic=recipes,
-            unlabelled_mask=~core if self.unlabelled == "printed" else ~clean,
+            unlabelled_mask=frozen(~core if self.unlabelled == "printed" else ~clean),
         )
 
 
