@@ -211,3 +211,16 @@ def test_recipes_compare_and_count():
         MixupRecipes([0], [2], [np.nan], [1])
     with pytest.raises(ValueError, match=r"`lam` must have shape \(n_synthetic,\) = \(2,\)"):
         MixupRecipes([0, 1], [2, 3], [0.6], [1, 0])
+
+
+def test_what_can_be_written_to_is_copied_and_what_cannot_is_not():
+    score = np.array([0.9, 0.1])
+    view = score.view()
+    view.flags.writeable = False  # still written to through `score`
+    selection = Selection(clean=np.array([True, False]), score=view, trust=score)
+    score[:] = 0.5
+    assert selection.score.tolist() == selection.trust.tolist() == [0.9, 0.1]
+    with pytest.raises(ValueError, match="read-only"):
+        selection.score[0] = 0
+    again = Selection(clean=selection.clean, score=selection.score, trust=selection.score)
+    assert again.score is again.trust is selection.score
