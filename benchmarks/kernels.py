@@ -512,7 +512,7 @@ Our seconds, and the slope of their logarithms: 1 is linear, {steepest} is the m
 
 {scaling}
 
-![Seconds over samples, on logarithmic axes: all jobs rise like the line of slope 1.](scaling.svg)
+![Seconds over samples, on logarithmic axes: the jobs beside a line of slope 1.](scaling.svg)
 """
 
 
