@@ -71,6 +71,9 @@ def run(n_epochs=20, warm_up=4, seed=0):
 if __name__ == "__main__":
     distributed.init_process_group("gloo")
     result = run(*map(int, sys.argv[1:]))
-    for name, value in result.items():
-        print(f"rank {distributed.get_rank()}: {name:22} {value:.6g}")
+    rank = distributed.get_rank()
+    # At one go, as all ranks write into the same terminal.
+    sys.stdout.write(
+        "".join(f"rank {rank}: {name:22} {value:.6g}\n" for name, value in result.items())
+    )
     distributed.destroy_process_group()

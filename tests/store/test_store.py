@@ -48,6 +48,8 @@ def make_run(path, n_epochs=4, **options):
 
 def assert_same_log(one, other):
     for name in one.__dataclass_fields__:
+        if name in ("_found", "_ranked"):
+            continue  # what logs have worked out so far
         values, others = getattr(one, name), getattr(other, name)
         assert (values is None) == (others is None), name
         assert np.array_equal(values, others), name
