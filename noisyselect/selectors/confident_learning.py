@@ -8,13 +8,13 @@ from threading import Lock
 from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from noisyselect.arrays import BoolArray, FloatArray, IntArray
 from noisyselect.errors import DegenerateWarning, MissingDependencyError
 from noisyselect.log import TrainingLog
 from noisyselect.selection import Selection
 from noisyselect.selector import Selector
+from noisyselect.selectors.confident_margin import last_probabilities
 
 FilterBy = Literal[
     "prune_by_noise_rate",
@@ -111,7 +111,7 @@ class ConfidentLearningSelector(Selector, needs=("probabilities",)):
             raise ValueError(f"`filter_by` must be one of {names}, got {self.filter_by!r}.")
 
     def _select(self, log: TrainingLog, peer: TrainingLog | None) -> Selection:
-        probabilities = _last(log) if peer is None else (_last(log) + _last(peer)) / 2
+        probabilities = last_probabilities(log, peer)
         if np.all(log.labels == log.labels[0]):
             warnings.warn(
                 "ConfidentLearningSelector: all labels are of one class; every label is kept.",
@@ -136,12 +136,6 @@ def _classes_by_first_label(log: TrainingLog) -> IntArray:
     first = np.full(log.n_classes, log.n_samples)
     first[present] = rows
     return np.argsort(first, kind="stable")
-
-
-def _last(log: TrainingLog) -> npt.NDArray[np.float64]:
-    assert log.probabilities is not None
-    last: npt.NDArray[np.float64] = log.probabilities[-1].astype(np.float64)
-    return last
 
 
 def _ask(

@@ -81,7 +81,7 @@ class ConfidentMarginSelector(Selector, needs=("probabilities",)):
             raise ValueError(f"`threshold` must lie in [-2, 2], got {self.threshold!r}.")
 
     def _select(self, log: TrainingLog, peer: TrainingLog | None) -> Selection:
-        probabilities = _last(log) if peer is None else (_last(log) + _last(peer)) / 2
+        probabilities = last_probabilities(log, peer)
         margin = _margin(probabilities, log.labels)
         clean = margin >= self.threshold
         return Selection(
@@ -90,6 +90,11 @@ class ConfidentMarginSelector(Selector, needs=("probabilities",)):
             score=np.clip(0.5 + margin / 4, 0, 1),
             reason=np.where(clean, "given class is likeliest", "another class is likelier"),
         )
+
+
+def last_probabilities(log: TrainingLog, peer: TrainingLog | None) -> npt.NDArray[np.float64]:
+    """Return the class probabilities of the last epoch, the mean of both networks with a `peer`."""
+    return _last(log) if peer is None else (_last(log) + _last(peer)) / 2
 
 
 def _last(log: TrainingLog) -> npt.NDArray[np.float64]:

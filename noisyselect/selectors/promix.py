@@ -13,7 +13,7 @@ from noisyselect.log import TrainingLog
 from noisyselect.numeric.ranks import lowest_per_group, midranks
 from noisyselect.selection import Selection
 from noisyselect.selector import Selector
-from noisyselect.selectors.gmm import GMMSelector
+from noisyselect.selectors.shares import estimated_clean_rate
 
 _KEPT = "small loss in its class"
 
@@ -109,7 +109,7 @@ class ProMixSelector(Selector, needs=("losses",)):
             return Selection(clean=np.ones(loss.size, dtype=bool), reason=np.full(loss.size, _KEPT))
         rate = self.clean_rate
         if rate is None:
-            rate = GMMSelector().select(log).clean.mean()
+            rate = estimated_clean_rate(log, type(self).__name__)
         # The small term absorbs float error: 0.7 * 10 is 7.000000000000001 in some products.
         quota = max(1, math.ceil(rate * log.n_samples / log.n_classes - 1e-9))
         base = lowest_per_group(loss, log.labels, quota, ties=log.ids)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
 
 from noisyselect.arrays import FloatArray, IntArray
-from noisyselect.errors import DegenerateWarning
 from noisyselect.log import TrainingLog
 from noisyselect.numeric.averages import decayed_mean
 from noisyselect.selection import Selection
 from noisyselect.selector import Selector
+from noisyselect.selectors.shares import warn
 
 
 @dataclass(frozen=True, repr=False)
@@ -104,19 +103,16 @@ class SELFSelector(Selector, needs=("probabilities",)):
         margin = _margin(decayed_mean(recent, self.momentum), log.labels)
         clean = margin >= 0
         if not margin.any():
-            self._warn("all classes are equally likely; every label is kept")
+            warn(type(self).__name__, "all classes are equally likely; every label is kept")
             margin = np.ones(clean.size)
         elif not clean.any():
-            self._warn("no label is the likeliest class of its sample; none is kept")
+            warn(type(self).__name__, "no label is the likeliest class of its sample; none is kept")
         return Selection(
             clean=clean,
             # Rounding may lead out of the interval by a digit.
             score=np.clip((1 + margin) / 2, 0, 1),
             reason=np.where(clean, "given class is likeliest", "another class is likelier"),
         )
-
-    def _warn(self, text: str) -> None:
-        warnings.warn(f"SELFSelector: {text}.", DegenerateWarning, stacklevel=6)
 
 
 def _margin(probabilities: FloatArray, labels: IntArray) -> FloatArray:

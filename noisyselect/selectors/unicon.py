@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from noisyselect.arrays import FloatArray
-from noisyselect.errors import DegenerateWarning
 from noisyselect.log import TrainingLog
 from noisyselect.numeric.ranks import lowest_per_group
 from noisyselect.selection import Selection
 from noisyselect.selector import Selector
+from noisyselect.selectors.shares import warn
 
 # Below this divergence UNICON's code takes the label as it is in label refinement.
 _FULL_TRUST = 0.5
@@ -114,7 +113,7 @@ class UNICONSelector(Selector, needs=("losses",)):
     def _select(self, log: TrainingLog, peer: TrainingLog | None) -> Selection:
         bits = _divergence(_given_probability(log, peer))
         if bits.min() == bits.max():
-            self._warn("all divergences are equal; every label is kept")
+            warn(type(self).__name__, "all divergences are equal; every label is kept")
             return Selection(clean=np.ones(bits.size, dtype=bool), reason=np.full(bits.size, _KEPT))
         divergence = bits if self.log_base == 2 else bits * np.log(2)
         cut = divergence.mean()
@@ -123,7 +122,10 @@ class UNICONSelector(Selector, needs=("losses",)):
         # Whole numbers: R N / C in floats may fall short of a multiple of C.
         quota = int(np.count_nonzero(divergence < cut)) // log.n_classes
         if quota == 0:
-            self._warn("fewer samples lie below the cut-off than there are classes; none is kept")
+            warn(
+                type(self).__name__,
+                "fewer samples lie below the cut-off than there are classes; none is kept",
+            )
         clean = lowest_per_group(bits, log.labels, quota, ties=log.ids)
         return Selection(
             clean=clean,
@@ -131,9 +133,6 @@ class UNICONSelector(Selector, needs=("losses",)):
             trust=np.where(divergence < _FULL_TRUST, 1.0, 1 - divergence),
             reason=np.where(clean, _KEPT, _DROPPED),
         )
-
-    def _warn(self, text: str) -> None:
-        warnings.warn(f"UNICONSelector: {text}.", DegenerateWarning, stacklevel=6)
 
 
 def _given_probability(log: TrainingLog, peer: TrainingLog | None) -> FloatArray:
