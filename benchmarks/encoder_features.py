@@ -2,7 +2,8 @@
 
 No image and no label of CIFAR-10 is read in training the encoder, and the two data sets share no
 class; so the features know nothing of which labels are wrong. Both data sets come from
-`../shared/data`. 44 minutes of processor time on two cores of an AMD EPYC (2026-11-25).
+`../shared/data`. 44 minutes of processor time on two cores of an AMD EPYC (2026-11-25), under a
+minute on an NVIDIA H200 (2026-11-28).
 
     python benchmarks/encoder_features.py --subset 20000 --out e20.npz
     noisyselect compare --data e20.npz --noise asym --noise-rate 0.4 --out asym40
@@ -61,22 +62,23 @@ def encoder(n_classes, width):
     ).to(memory_format=torch.channels_last)
 
 
-def trained(data, width, epochs, precision):
+def trained(data, width, epochs, precision, device):
     """Return an encoder trained by cross-entropy on all labels, rate up and down once."""
-    pixels = Pixels(data.inputs, torch.device("cpu"))
-    labels = torch.from_numpy(data.labels.copy())
-    network = encoder(data.n_classes, width)
+    pixels = Pixels(data.inputs, device)
+    labels = torch.from_numpy(data.labels.copy()).to(device)
+    network = encoder(data.n_classes, width).to(device)
     optimiser = torch.optim.SGD(
         network.parameters(), momentum=0.9, weight_decay=5e-4, nesterov=True
     )
     n_steps = len(labels) // _BATCH * epochs
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _TOP_RATE, n_steps, pct_start=0.25)
-    draws = torch.Generator().manual_seed(0)
+    order = torch.Generator().manual_seed(0)
+    draws = torch.Generator(device).manual_seed(0)
     with Progress(transient=True) as progress:
         bar = progress.add_task("Training the encoder", total=n_steps)
         for _ in range(epochs):
             # The last, smaller batch is left out; each epoch has another one.
-            for rows in torch.randperm(len(labels), generator=draws).split(_BATCH):
+            for rows in torch.randperm(len(labels), generator=order).to(device).split(_BATCH):
                 if len(rows) < _BATCH:
                     continue
                 batch = pixels.normalise(crop_and_flip(pixels.raw(rows), draws))
@@ -96,12 +98,13 @@ def encoded(network, pixels, images):
     """Return features of images and of their mirror images, shape (n_images, 2, n_features)."""
     of_images = Pixels(images, pixels.device, like=pixels)
     views = []
-    for rows in torch.arange(len(images)).split(_BATCH):
+    for rows in torch.arange(len(images), device=pixels.device).split(_BATCH):
         batch = of_images.normalise(of_images.raw(rows))
         views.append(
             torch.stack([penultimate(network, view)[1] for view in (batch, batch.flip(3))], 1)
         )
-    return torch.cat(views).numpy()
+    # 16 bits are enough for features, and half the file.
+    return torch.cat(views).half().cpu().numpy()
 
 
 def main():
@@ -113,10 +116,13 @@ def main():
     )
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     torch.manual_seed(0)
     others = load_data("cifar100")
-    network, pixels = trained(others, options.width, options.epochs, options.precision)
+    network, pixels = trained(
+        others, options.width, options.epochs, options.precision, torch.device(options.device)
+    )
     accuracy = np.mean(answers(network, pixels, others.test_inputs) == others.test_labels)
     print(f"test accuracy of the encoder on CIFAR-100: {accuracy:.1%}")
     data = load_data("cifar10", subset=options.subset)
@@ -130,10 +136,9 @@ def main():
 def answers(network, pixels, images):
     """Return the predicted class of each image."""
     of_images = Pixels(images, pixels.device, like=pixels)
-    batches = (
-        of_images.normalise(of_images.raw(rows)) for rows in torch.arange(len(images)).split(_BATCH)
-    )
-    return torch.cat([network(batch).argmax(1) for batch in batches]).numpy()
+    rows_of_all = torch.arange(len(images), device=pixels.device).split(_BATCH)
+    batches = (of_images.normalise(of_images.raw(rows)) for rows in rows_of_all)
+    return torch.cat([network(batch).argmax(1) for batch in batches]).cpu().numpy()
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ class Case:
         draws = Draws.of(0, 0, 0, self.inputs.device)
         size, answers = self.settings.batch_size, []
         for step in range(n_steps):
-            x = torch.arange(step * size, (step + 1) * size)
+            x = torch.arange(step * size, (step + 1) * size, device=self.inputs.device)
             u = self.unlabelled[step * size : (step + 1) * size]
             answers.append(given(self.inputs, torch.cat([x, x, u, u]), self.settings, draws))
         return answers
@@ -146,19 +146,23 @@ def main():
     parser.add_argument("--batch-size", type=int, help="labelled samples of a step")
     parser.add_argument("--steps", type=int, default=4, help="of one turn")
     parser.add_argument("--turns", type=int, default=15)
+    parser.add_argument("--compile", action="store_true", help="compile the networks")
     parser.add_argument("--profile", action="store_true", help="print the costliest operators")
     options = parser.parse_args()
     device, console = torch.device(options.device), Console(width=100)
     precision = resolve_precision(options.precision, device)
+    compiled = ", compiled" if options.compile else ""
     threads = f"{torch.get_num_threads()} threads" if device.type == "cpu" else device
-    table = Table(title=f"{options.turns} turns of {options.steps} steps, {precision}, {threads}")
+    table = Table(
+        title=f"{options.turns} turns of {options.steps} steps, {precision}, {threads}{compiled}"
+    )
     for heading in ("network", "B", "passes, ms", "step, ms", "step / passes [quartiles]"):
         table.add_column(heading, justify="left" if heading == "network" else "right")
     for name, shape, size_on_cpu in CASES:
         if name not in options.networks:
             continue
         size = options.batch_size or (size_on_cpu if device.type == "cpu" else 64)
-        settings = Settings(batch_size=size, precision=options.precision)
+        settings = Settings(batch_size=size, precision=options.precision, compile=options.compile)
         case = Case.of(name, shape, settings, options.steps, device)
         taken = measure(case, options.steps, options.turns, device)
         ratios = taken[:, 1] / taken[:, 0]
