@@ -285,7 +285,7 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
         small = self._gmm.select(log_a)
         rho = float(small.clean.mean()) if self.clean_rate is None else self.clean_rate
         n = log_a.n_samples
-        variance = log_b.rank_variance(self.window, self.change)
+        variance = self._variance(log_b)
         last = log_b.losses[-1]
         stable = lowest(variance, round(rho * n), ties=last)
         beta, _, after_change = self._stability.stability(log_b)
@@ -307,6 +307,10 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
             clean_rate=rho,
             after_change=after_change,
         )
+
+    def _variance(self, log: TrainingLog) -> FloatArray:
+        """Return Eq. 3: how unsteady each loss is, shape (n_samples,)."""
+        return log.rank_variance(self.window, self.change)
 
     def _core_after_change(
         self,

@@ -1,0 +1,167 @@
+"""The methods that are compared: those of the trainer, and other readings of VRLVMix.
+
+A new method is one line of `METHODS`. A reading changes fields of `VRLVSelector`, or one of its
+steps by a subclass; the library has no options for these.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from noisyselect import ConsensusSelector, Selector, VRLVSelector
+from noisyselect.numeric.ranks import loss_changes, midranks, variance_of_ranks
+
+
+class LiteralArgsort(VRLVSelector):
+    """Eq. 3 as printed: `argsort` is a permutation, so the variance is as good as random."""
+
+    def _variance(self, log):
+        changes = loss_changes(log.losses[-(self.window + 1) :], self.change)
+        orders = (np.argsort(change, kind="stable") / (change.size - 1) for change in changes)
+        return variance_of_ranks(orders, log.n_samples)
+
+
+class RateAnew(VRLVSelector):
+    """The clean rate of every epoch, not that of the end of warm-up."""
+
+    def _gather(self, log_a, log_b):
+        return VRLVSelector._gather(replace(self, clean_rate=None), log_a, log_b)
+
+
+class WithoutRescue(VRLVSelector):
+    """After a change of the learning rate nothing from V_h: (V_l & G_l), adapted."""
+
+    def _core_after_change(self, log_b, small_loss, adapted, calm, wild):
+        return calm & small_loss & adapted
+
+
+class TrustedFirst(VRLVSelector):
+    """A's fill is drawn first from V_c & G_l, which both rules trust, then from the rest of V_c."""
+
+    def _balanced(self, role, log, evidence, neighbours, source, criterion, pool):
+        if role == 0:
+            # A rank is at most 1: within each part by variance, as before.
+            criterion = midranks(criterion) + np.where(evidence.small_loss, 0, 2)
+        return super()._balanced(role, log, evidence, neighbours, source, criterion, pool)
+
+
+class CoreOnly(VRLVSelector):
+    """No fill and nothing synthetic: D_x = D_c, with the weights of Eq. 10."""
+
+    def _selection(self, role, log, evidence, clean, criterion, recipes=None):
+        return super()._selection(role, log, evidence, evidence.core, criterion)
+
+
+class WithoutQuotas(VRLVSelector):
+    """All of V_c fills A and all of G_l fills B, as without balance, with the weights of Eq. 10.
+
+    Without quotas no class has a surplus for ENN or a gap for KNN mixup.
+    """
+
+    def _balanced(self, role, log, evidence, neighbours, source, criterion, pool):
+        return self._selection(role, log, evidence, evidence.core | source, criterion)
+
+    def _quotas(self, log, evidence):
+        # After a change of the rate: all of G_l.
+        return np.full(log.n_classes, log.n_samples)
+
+
+class WithoutENN(VRLVSelector):
+    """Classes with a surplus are filled by variance or loss alone."""
+
+    def _edited(self, labels, neighbours, core, rows, quotas):
+        return rows, rows[:0]
+
+
+class WithoutSynthetic(VRLVSelector):
+    """Short classes stay short."""
+
+    def _selection(self, role, log, evidence, clean, criterion, recipes=None):
+        return super()._selection(role, log, evidence, clean, criterion)
+
+
+class WithoutWeights(VRLVSelector):
+    """Without Eq. 10: every class weighs 1."""
+
+    def _selection(self, role, log, evidence, clean, criterion, recipes=None):
+        selection = super()._selection(role, log, evidence, clean, criterion, recipes)
+        return replace(selection, weights=clean.astype(np.float64))
+
+
+class TrustAll(VRLVSelector):
+    """No label refinement: the fill's labels are trusted like those of the core."""
+
+    def _selection(self, role, log, evidence, clean, criterion, recipes=None):
+        selection = super()._selection(role, log, evidence, clean, criterion, recipes)
+        return replace(selection, trust=clean.astype(np.float64))
+
+
+class TrustPosterior(VRLVSelector):
+    """Label refinement by the posterior everywhere, as DivideMix does, the core included."""
+
+    def _selection(self, role, log, evidence, clean, criterion, recipes=None):
+        selection = super()._selection(role, log, evidence, clean, criterion, recipes)
+        return replace(selection, trust=evidence.posteriors[role])
+
+
+class Method(NamedTuple):
+    """How the trainer trains (`Settings.method`), and on what: by default its own selector."""
+
+    trainer: str
+    selector: type[Selector] | None = None
+    changes: Mapping[str, Any] = MappingProxyType({})
+
+    def selector_for(self, settings):
+        """Return the selector to pass to `train`, or None for the trainer's own."""
+        if self.selector is None:
+            return None
+        if not issubclass(self.selector, VRLVSelector):
+            return self.selector(**self.changes)
+        # As the trainer makes its own, but for what this reading changes.
+        own = {
+            "window": settings.vrlv_window,
+            "n_neighbors": settings.n_neighbors,
+            "short_history": "gmm",
+            "random_state": settings.seed,
+        }
+        return self.selector(**own | dict(self.changes))
+
+
+def reading(selector=VRLVSelector, **changes):
+    return Method("vrlvmix", selector, changes)
+
+
+METHODS = {
+    "ce": Method("ce"),
+    "coteaching": Method("coteaching"),
+    "dividemix": Method("dividemix"),
+    "consensus": Method("dividemix", ConsensusSelector),
+    "vrlvmix": Method("vrlvmix"),
+    # Eq. 3
+    "absolute": reading(change="absolute"),
+    "window-3": reading(window=3),
+    "window-10": reading(window=10),
+    "argsort": reading(LiteralArgsort),
+    "no-variance": reading(variation=False),
+    # Eq. 4
+    "rate-anew": reading(RateAnew),
+    # Eqs. 5 and 6
+    "moved-and-returned": reading(adaptability="moved-and-returned"),
+    "printed-adaptability": reading(adaptability="printed"),
+    "printed-rescue": reading(rescue="printed"),
+    "no-rescue": reading(WithoutRescue),
+    "no-rate-change": reading(lr_change_epochs=0),
+    # Eqs. 7 to 10, one part less each
+    "trusted-first": reading(TrustedFirst),
+    "core-only": reading(CoreOnly),
+    "no-balance": reading(balance=False),
+    "no-quotas": reading(WithoutQuotas),
+    "no-enn": reading(WithoutENN),
+    "no-synthetic": reading(WithoutSynthetic),
+    "no-weights": reading(WithoutWeights),
+    "trust-all": reading(TrustAll),
+    "trust-posterior": reading(TrustPosterior),
+}

@@ -1,0 +1,142 @@
+"""How well single kinds of evidence tell right labels from wrong ones, epoch by epoch.
+
+Cells of `ce` and `dividemix` keep these beside them. Of runs that were kept elsewhere:
+
+    python benchmarks/claim/scores.py RUN... --out FOLDER
+"""
+
+import argparse
+import json
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from noisyselect import ConsensusSelector, open_run
+from noisyselect.errors import DegenerateWarning
+from noisyselect.numeric.ranks import midranks, rank_variance
+
+# Methods whose logs are scored: what plain training shows, and what selection leaves of it.
+SCORED = ("ce", "dividemix")
+WINDOWS = (3, 5, 10)
+# The consensus reads all epochs anew each time: it is asked at every fifth epoch.
+CONSENSUS_EVERY = 5
+
+
+def separation(run, neighbours=None):
+    """Return the area under the ROC curve of each kind of evidence at each epoch of network a.
+
+    Parameters
+    ----------
+    run : Run
+        With true labels.
+    neighbours : array of int, shape (n_samples, k), optional
+        Row positions. By default those of the run; without any, there is no evidence of them.
+
+    Returns
+    -------
+    dict of str to dict of str to list
+        ``"all"``: right labels against wrong ones; ``"large_loss"``: the same among the samples
+        whose loss is above the median. By kind of evidence a number per epoch, None where there is
+        none: minus the `signed` or `absolute` variance of ranks over 3, 5, 10 changes; minus the
+        `last_loss` or the `mean_loss` of all epochs; the mean `margin` of label and best other
+        class; minus the number of `forgetting` events, of equal ones the more often learnt first;
+        the share of neighbours labelled alike (`neighbour_labels`) or predicted as the sample's
+        label (`neighbour_predictions`); and the score of `consensus`.
+    """
+    log = run.log("a")
+    if neighbours is not None:
+        log = replace(log, neighbours=neighbours)
+    right = log.labels == run.truth
+    found = {"all": {}, "large_loss": {}}
+    for epoch in range(log.n_epochs):
+        seen = log.until(epoch + 1)
+        large = seen.losses[-1] > np.median(seen.losses[-1])
+        for kind, score in evidence(seen):
+            for among, rows in (("all", np.ones_like(large)), ("large_loss", large)):
+                curve = found[among].setdefault(kind, [None] * log.n_epochs)
+                curve[epoch] = auroc(score[rows], right[rows])
+    return found
+
+
+def evidence(log):
+    """Yield each kind of evidence that a log has, a number per sample: higher is cleaner."""
+    losses, predictions, labels = log.losses, log.predictions, log.labels
+    for window in WINDOWS:
+        if log.n_epochs > window:
+            for change in ("signed", "absolute"):
+                yield f"{change}_{window}", -rank_variance(losses[-(window + 1) :], change)
+    yield "last_loss", -losses[-1]
+    yield "mean_loss", -losses.mean(axis=0, dtype=np.float64)
+    yield "margin", _margins(losses, predictions == labels, log.confidences).mean(axis=0)
+    yield "forgetting", -_forgetting(predictions == labels)
+    if log.neighbours is not None:
+        # -1 is no neighbour: the extra last row counts for none.
+        for kind, said in (("labels", labels), ("predictions", predictions[-1])):
+            alike = np.append(said, -1)[log.neighbours] == labels[:, None]
+            yield f"neighbour_{kind}", alike.mean(axis=1)
+    if log.n_epochs % CONSENSUS_EVERY == 0:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DegenerateWarning)
+            yield "consensus", ConsensusSelector().select(log).score
+
+
+def _margins(losses, learnt, confidences):
+    """Return p[label] minus the largest other probability, or its lower bound where predicted."""
+    own = np.exp(-losses.astype(np.float64))
+    return np.where(learnt, np.maximum(0, 2 * own - 1), own - confidences)
+
+
+def _forgetting(learnt):
+    """Return the number of forgetting events; the fraction orders samples of equally many."""
+    n_epochs, n_learnt = len(learnt), learnt.sum(axis=0)
+    events = (learnt[:-1] & ~learnt[1:]).sum(axis=0)
+    events[n_learnt == 0] = n_epochs
+    return events + (n_epochs - n_learnt) / (n_epochs + 1)
+
+
+def auroc(score, right):
+    """Return the probability that a right label has the higher score, ties counting half."""
+    n_right = np.count_nonzero(right)
+    n_wrong = right.size - n_right
+    if not (n_right and n_wrong):
+        return None
+    ranks = midranks(score) * (right.size - 1)
+    return float((ranks[right].sum() - n_right * (n_right - 1) / 2) / (n_right * n_wrong))
+
+
+def compact(value):
+    """Return a value for JSON, numbers rounded to 4 digits and NaN as None."""
+    if isinstance(value, dict):
+        return {name: compact(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [compact(part) for part in value]
+    if isinstance(value, float):
+        return round(value, 4) if np.isfinite(value) else None
+    return value
+
+
+def write_json(path, content):
+    """Write a file with a line for each member, at once: it is there whole or not at all."""
+    lines = [
+        f"{json.dumps(name)}: {json.dumps(compact(value), separators=(',', ':'))}"
+        for name, value in content.items()
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".tmp")
+    beside.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    beside.replace(path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path, help="run directories")
+    parser.add_argument("--out", type=Path, required=True, help="folder for a JSON file each")
+    options = parser.parse_args()
+    for path in options.runs:
+        write_json(options.out / f"{path.name}.json", separation(open_run(path)))
+
+
+if __name__ == "__main__":
+    main()

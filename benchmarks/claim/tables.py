@@ -1,0 +1,235 @@
+"""What the cells say, as Markdown tables."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from grid import SETTINGS, purpose
+from readings import METHODS
+
+# Both are compared with every method.
+RIVALS = ("dividemix", "vrlvmix")
+# Points that cross-entropy falls by where a setting can judge, as in `noisyselect compare`.
+FALL = 3.0
+SETS = (
+    *("G_l", "V_c", "D_c", "rescued"),
+    *("fill_a", "synthetic_a", "D_x_a", "fill_b", "synthetic_b", "D_x_b"),
+)
+# Epochs, counted from 1, whose scores are shown.
+SCORED_EPOCHS = (5, 10, 15, 20, 25, 30, 40)
+
+
+def read_cells(folder):
+    """Return all cells, in the order of seeds, with what was scored of them."""
+    found = []
+    for path in sorted(Path(folder).glob("*/*/*.json")):
+        cell = json.loads(path.read_text())
+        scores = path.parent / "scores" / path.name
+        cell["scores"] = json.loads(scores.read_text()) if scores.exists() else None
+        found.append(cell)
+    return sorted(found, key=lambda cell: cell["seed"])
+
+
+def tables(cells):
+    """Return all tables: those of cells that confirm, and apart from them those to choose by."""
+    parts = []
+    for wanted, words in (
+        ("confirming", "confirming: nothing was chosen by these"),
+        ("development", "development: readings may be chosen by these"),
+    ):
+        of_purpose = [cell for cell in cells if purpose(cell) == wanted]
+        for data in sorted({cell["data"] for cell in of_purpose}):
+            chosen = [cell for cell in of_purpose if cell["data"] == data]
+            parts += [f"## {data}, {words}", *of_one_data_set(chosen)]
+    return "\n\n".join(parts) + "\n" if parts else "No cells yet.\n"
+
+
+def of_one_data_set(cells):
+    settings = in_order(SETTINGS, {cell["setting"] for cell in cells})
+    seeds = sorted({cell["seed"] for cell in cells})
+    yield (
+        f"{cells[0]['n_samples']:,} samples, seeds {', '.join(map(str, seeds))}. Test accuracy "
+        "over the last 5 epochs in per cent, mean and deviation over the seeds; in brackets the "
+        "number of seeds where some are missing."
+    )
+    yield accuracy_table(cells, settings, len(seeds))
+    for rival in RIVALS:
+        yield from beside(cells, settings, rival)
+    for setting in settings:
+        of_setting = [cell for cell in cells if cell["setting"] == setting]
+        yield from anatomy_table(setting, of_setting)
+        yield from sets_table(setting, of_setting)
+        yield from scores_table(setting, of_setting)
+
+
+def accuracy_table(cells, settings, n_seeds):
+    def row(name, text_of):
+        return [name, *(text_of([c for c in cells if c["setting"] == s]) for s in settings)]
+
+    def accuracy(method):
+        return lambda found: spread(percents(found, method, "last_5"), n_seeds)
+
+    methods = in_order(METHODS, {cell["method"] for cell in cells})
+    rows = [
+        row("wrong labels", lambda found: spread(100 * np.unique([rate(c) for c in found]), None)),
+        row("fall of cross-entropy", fall),
+        *(row(method, accuracy(method)) for method in methods),
+    ]
+    return markdown(["", *settings], rows)
+
+
+def rate(cell):
+    return cell["noise"]["realised_rate"]
+
+
+def fall(cells):
+    """Say by how much cross-entropy falls, and where that is too little to judge a method by."""
+    points = percents(cells, "ce", "best") - percents(cells, "ce", "last_5")
+    if not points.size:
+        return ""
+    return f"{points.mean():.1f}" + ("" if points.mean() >= FALL else " (does not count)")
+
+
+def beside(cells, settings, rival):
+    """Yield how far each method is ahead of a rival, pair by pair of the same setting and seed."""
+    rows = []
+    for method in in_order(METHODS, {cell["method"] for cell in cells} - {rival}):
+        ahead = {setting: differences(cells, setting, method, rival) for setting in settings}
+        ahead = {setting: points for setting, points in ahead.items() if points.size}
+        if ahead:
+            means = {setting: points.mean() for setting, points in ahead.items()}
+            worst = min(means, key=means.get)
+            rows.append(
+                [
+                    *(method, str(len(ahead)), f"{np.mean([*means.values()]):+.2f}"),
+                    *(standard_error(ahead.values()), f"{means[worst]:+.2f} ({worst})"),
+                ]
+            )
+    if rows:
+        yield (
+            f"Ahead of {rival}, in points, paired by setting and seed; the standard error is that "
+            "of the mean over these settings, from the spread over seeds within each."
+        )
+        yield markdown(["", "settings", "mean", "standard error", "worst setting"], rows)
+
+
+def differences(cells, setting, method, rival):
+    """Return by how many points a method is ahead, of each seed that both have."""
+    by_method = {
+        name: {c["seed"]: 100 * c["last_5"] for c in cells if of(c, setting, name)}
+        for name in (method, rival)
+    }
+    ours, theirs = by_method[method], by_method[rival]
+    return np.array([ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())])
+
+
+def of(cell, setting, method):
+    return cell["setting"] == setting and cell["method"] == method
+
+
+def standard_error(groups):
+    """Return that of the mean of the groups' means, or nothing where one has a single member."""
+    if any(points.size < 2 for points in groups):
+        return ""
+    variance = sum(points.var(ddof=1) / points.size for points in groups)
+    return f"{np.sqrt(variance) / len(groups):.2f}"
+
+
+def anatomy_table(setting, cells):
+    """Yield what each method was trained on in the last epoch, and what it learnt by heart."""
+    measures = ("precision", "recall", "hard", "balance")
+    rows = []
+    for method in in_order(METHODS, {cell["method"] for cell in cells}):
+        found = [cell for cell in cells if cell["method"] == method]
+        fitted = [
+            np.mean([cell["curves"][f"fitted_wrong_{name}"][-1] for name in "ab"]) for cell in found
+        ]
+        sets = [last(found, f"D_x_{name}", measure) for name in "ab" for measure in measures]
+        estimates = [cell["noise_rate"] for cell in found if cell["noise_rate"] is not None]
+        rows.append([method, mean(estimates), *map(mean, sets), mean(fitted)])
+    yield (
+        f"**{setting}**, last epoch, means over the seeds in per cent: the noise rate estimated at "
+        "the end of warm-up; of what a and b are trained on with labels the precision, the recall, "
+        "the recall among right labels of large loss, and the smallest class by the largest; the "
+        "share of wrong labels fitted."
+    )
+    head = [f"{measure} {name}" for name in "ab" for measure in measures]
+    yield markdown(["", "estimate", *head, "fitted"], rows)
+
+
+def sets_table(setting, cells):
+    """Yield the sets of VRLVMix in the last epoch."""
+    found = [cell for cell in cells if cell["method"] == "vrlvmix"]
+    if not found:
+        return
+    measures = ("precision", "recall", "hard", "balance")
+    rows = []
+    for name in SETS:
+        sizes = last(found, name, "size")
+        if sizes:
+            values = [mean(last(found, name, measure)) for measure in measures]
+            rows.append([name, f"{np.mean(sizes):,.0f}", *values])
+    yield (
+        f"**{setting}**, the sets of VRLVMix in the last epoch, likewise; of synthetic samples the "
+        "precision is that of their anchors."
+    )
+    yield markdown(["", "size", *measures], rows)
+
+
+def last(cells, name, measure):
+    """Return a measure of a set in the last epoch, of the cells that have it."""
+    columns = [cell["anatomy"]["sets"].get(name, {}).get(measure) for cell in cells]
+    return [column[-1] for column in columns if column and column[-1] is not None]
+
+
+def scores_table(setting, cells):
+    """Yield the areas under the ROC curve of each kind of evidence."""
+    for method in in_order(METHODS, {cell["method"] for cell in cells}):
+        found = [cell["scores"] for cell in cells if cell["method"] == method and cell["scores"]]
+        if not found:
+            continue
+        n_epochs = len(found[0]["all"]["last_loss"])
+        shown = [epoch for epoch in SCORED_EPOCHS if epoch <= n_epochs]
+        rows = []
+        for kind in found[0]["all"]:
+            areas = [
+                (area(found, "all", kind, epoch), area(found, "large_loss", kind, epoch))
+                for epoch in shown
+            ]
+            rows.append([kind, *(" / ".join(filter(None, pair)) for pair in areas)])
+        yield (
+            f"**{setting}**, the log of {method}: area under the ROC curve after so many epochs, "
+            "of all samples / of those whose loss is above the median."
+        )
+        yield markdown(["", *map(str, shown)], rows)
+
+
+def area(scores, among, kind, epoch):
+    values = [of_run[among][kind][epoch - 1] for of_run in scores]
+    values = [value for value in values if value is not None]
+    return f"{np.mean(values):.3f}" if values else ""
+
+
+def in_order(known, found):
+    return [name for name in known if name in found]
+
+
+def percents(cells, method, measure):
+    return np.array([100 * cell[measure] for cell in cells if cell["method"] == method])
+
+
+def spread(values, n_seeds):
+    if not len(values):
+        return ""
+    deviation = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+    missing = n_seeds is not None and len(values) < n_seeds
+    return f"{np.mean(values):.1f}{deviation}" + (f" ({len(values)})" if missing else "")
+
+
+def mean(shares):
+    return f"{100 * np.mean(shares):.1f}" if shares else ""
+
+
+def markdown(head, rows):
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
