@@ -8,6 +8,7 @@ checked by their size.
 from dataclasses import replace
 
 import numpy as np
+from keeping import evenly
 
 from noisyselect import VRLVSelector
 from noisyselect.selectors.gmm import GMMSelector
@@ -31,14 +32,15 @@ def anatomy(run, selector, warm_up):
     Returns
     -------
     dict
-        ``epochs`` that were taken apart, and ``sets``: by name of the set and measure a list with a
-        number per epoch. The sets of VRLVMix are ``G_l``, ``V_c``, ``D_c``, ``rescued`` (of D_c,
+        ``epochs`` that were taken apart; of VRLVMix ``after_change``, whether the second case of
+        Eq. 6 held in each; and ``sets``: by name of the set and measure a list with a number per
+        epoch. The sets of VRLVMix are ``G_l``, ``V_c``, ``D_c``, ``rescued`` (of D_c,
         outside G_l), ``fill_a``, ``synthetic_a``, ``D_x_a`` and those of b; of other methods only
         ``D_x_a`` and ``D_x_b``, what each network is trained on. Measures are described at
         `measures` and `of_synthetic`.
     """
     epochs = range(warm_up, run.n_epochs)
-    epochs = [epochs[i] for i in _evenly(len(epochs), MOST_EPOCHS)]
+    epochs = [epochs[place] for place in evenly(len(epochs), MOST_EPOCHS)]
     if selector is None:
         return {"epochs": epochs, "sets": _measured(run, epochs)}
     if isinstance(selector, VRLVSelector) and selector.clean_rate is None:
@@ -46,7 +48,7 @@ def anatomy(run, selector, warm_up):
         noise_rate = run.epochs[warm_up - 1]["metrics"]["noise_rate"]
         selector = replace(selector, clean_rate=(1 - noise_rate) or None)
     logs = [run.log(name) for name in NETWORKS]
-    sets = {}
+    sets, after_change = {}, []
     for place, epoch in enumerate(epochs):
         log_a, log_b = (log.until(epoch) for log in logs)
         found = taken_apart(selector, log_a, log_b, run.truth)
@@ -60,11 +62,11 @@ def anatomy(run, selector, warm_up):
             columns = sets.setdefault(name, {measure: [None] * len(epochs) for measure in of_set})
             for measure, value in of_set.items():
                 columns[measure][place] = value
-    return {"epochs": epochs, "sets": sets}
-
-
-def _evenly(n, most):
-    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int)).tolist()
+        if isinstance(selector, VRLVSelector):
+            holds = selector.variation and selector._stability.after_change(log_b.lr)
+            after_change.append(int(holds))
+    of_vrlv = {"after_change": after_change} if after_change else {}
+    return {"epochs": epochs, **of_vrlv, "sets": sets}
 
 
 def _measured(run, epochs):
@@ -73,7 +75,7 @@ def _measured(run, epochs):
     rows = [run.epochs[epoch]["metrics"] for epoch in epochs]
     return {
         f"D_x_{network}": {
-            ours: [row[f"{theirs}_{network}"] for row in rows] for theirs, ours in names.items()
+            ours: [row.get(f"{theirs}_{network}") for row in rows] for theirs, ours in names.items()
         }
         for network in NETWORKS
         if rows and f"labelled_{network}" in rows[0]

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from anatomy import anatomy
-from scores import SCORED, separation, write_json
+from keeping import write_json
+from scores import SCORED, separation
 
 from noisyselect import open_run
 from noisyselect.torch import train

@@ -125,7 +125,6 @@ class Regime:
             augment=self.augment,
             lambda_u=25.0 if symmetric else 0.0,
             confidence_penalty=not symmetric,
-            scan="off" if method == "vrlvmix" else "auto",
             # Of processors some would take bfloat16, and the figures would depend on the machine.
             precision="auto" if self.images else "float32",
             seed=seed,
@@ -175,12 +174,16 @@ class Cell:
 
 
 def cells(regime, settings, methods, seeds):
-    """Return the grid, first seeds first: what is there early compares all methods."""
+    """Return the grid, first seeds first: what is there early compares all methods.
+
+    Of digits there are no human labels.
+    """
     return [
         Cell(regime, setting, method, seed)
         for seed in seeds
         for setting in settings
         for method in methods
+        if regime.data != "digits" or SETTINGS[setting].kind != "human"
     ]
 
 

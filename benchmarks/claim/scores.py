@@ -6,12 +6,12 @@ Cells of `ce` and `dividemix` keep these beside them. Of runs that were kept els
 """
 
 import argparse
-import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from keeping import evenly, write_json
 
 from noisyselect import ConsensusSelector, open_run
 from noisyselect.errors import DegenerateWarning
@@ -20,7 +20,9 @@ from noisyselect.numeric.ranks import midranks, rank_variance
 # Methods whose logs are scored: what plain training shows, and what selection leaves of it.
 SCORED = ("ce", "dividemix")
 WINDOWS = (3, 5, 10)
-# The consensus reads all epochs anew each time: it is asked at every fifth epoch.
+# Epochs of a run that are scored: of 40 all, of more so many, evenly spaced.
+MOST_EPOCHS = 40
+# The consensus reads all epochs anew each time: it is asked at every fifth of these.
 CONSENSUS_EVERY = 5
 
 
@@ -36,10 +38,11 @@ def separation(run, neighbours=None):
 
     Returns
     -------
-    dict of str to dict of str to list
-        ``"all"``: right labels against wrong ones; ``"large_loss"``: the same among the samples
-        whose loss is above the median. By kind of evidence a number per epoch, None where there is
-        none: minus the `signed` or `absolute` variance of ranks over 3, 5, 10 changes; minus the
+    dict
+        ``"epochs"``: after how many epochs. ``"all"``: right labels against wrong ones;
+        ``"large_loss"``: the same among the samples whose loss is above the median. By kind of
+        evidence a number for each of these epochs, None where there is none:
+        minus the `signed` or `absolute` variance of ranks over 3, 5, 10 changes; minus the
         `last_loss` or the `mean_loss` of all epochs; the mean `margin` of label and best other
         class; minus the number of `forgetting` events, of equal ones the more often learnt first;
         the share of neighbours labelled alike (`neighbour_labels`) or predicted as the sample's
@@ -49,14 +52,18 @@ def separation(run, neighbours=None):
     if neighbours is not None:
         log = replace(log, neighbours=neighbours)
     right = log.labels == run.truth
-    found = {"all": {}, "large_loss": {}}
-    for epoch in range(log.n_epochs):
-        seen = log.until(epoch + 1)
+    epochs = [epoch + 1 for epoch in evenly(log.n_epochs, MOST_EPOCHS)]
+    found = {"epochs": epochs, "all": {}, "large_loss": {}}
+    for place, epoch in enumerate(epochs):
+        seen = log.until(epoch)
         large = seen.losses[-1] > np.median(seen.losses[-1])
-        for kind, score in evidence(seen):
+        scores = dict(evidence(seen))
+        if place % CONSENSUS_EVERY == CONSENSUS_EVERY - 1:
+            scores["consensus"] = consensus(seen)
+        for kind, score in scores.items():
             for among, rows in (("all", np.ones_like(large)), ("large_loss", large)):
-                curve = found[among].setdefault(kind, [None] * log.n_epochs)
-                curve[epoch] = auroc(score[rows], right[rows])
+                curve = found[among].setdefault(kind, [None] * len(epochs))
+                curve[place] = auroc(score[rows], right[rows])
     return found
 
 
@@ -76,10 +83,14 @@ def evidence(log):
         for kind, said in (("labels", labels), ("predictions", predictions[-1])):
             alike = np.append(said, -1)[log.neighbours] == labels[:, None]
             yield f"neighbour_{kind}", alike.mean(axis=1)
-    if log.n_epochs % CONSENSUS_EVERY == 0:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DegenerateWarning)
-            yield "consensus", ConsensusSelector().select(log).score
+
+
+def consensus(log):
+    """Return the score of `ConsensusSelector`, a number per sample."""
+    with warnings.catch_warnings():
+        # That losses of early epochs fall into one group is no news here.
+        warnings.simplefilter("ignore", DegenerateWarning)
+        return ConsensusSelector().select(log).score
 
 
 def _margins(losses, learnt, confidences):
@@ -104,29 +115,6 @@ def auroc(score, right):
         return None
     ranks = midranks(score) * (right.size - 1)
     return float((ranks[right].sum() - n_right * (n_right - 1) / 2) / (n_right * n_wrong))
-
-
-def compact(value):
-    """Return a value for JSON, numbers rounded to 4 digits and NaN as None."""
-    if isinstance(value, dict):
-        return {name: compact(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [compact(part) for part in value]
-    if isinstance(value, float):
-        return round(value, 4) if np.isfinite(value) else None
-    return value
-
-
-def write_json(path, content):
-    """Write a file with a line for each member, at once: it is there whole or not at all."""
-    lines = [
-        f"{json.dumps(name)}: {json.dumps(compact(value), separators=(',', ':'))}"
-        for name, value in content.items()
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".tmp")
-    beside.write_text("{\n" + ",\n".join(lines) + "\n}\n")
-    beside.replace(path)
 
 
 def main():

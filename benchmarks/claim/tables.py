@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from grid import SETTINGS, purpose
 from readings import METHODS
+from scores import CONSENSUS_EVERY
 
 # Both are compared with every method.
 RIVALS = ("dividemix", "vrlvmix")
@@ -15,8 +16,6 @@ SETS = (
     *("G_l", "V_c", "D_c", "rescued"),
     *("fill_a", "synthetic_a", "D_x_a", "fill_b", "synthetic_b", "D_x_b"),
 )
-# Epochs, counted from 1, whose scores are shown.
-SCORED_EPOCHS = (5, 10, 15, 20, 25, 30, 40)
 
 
 def read_cells(folder):
@@ -59,6 +58,7 @@ def of_one_data_set(cells):
         of_setting = [cell for cell in cells if cell["setting"] == setting]
         yield from anatomy_table(setting, of_setting)
         yield from sets_table(setting, of_setting)
+        yield from change_table(setting, of_setting)
         yield from scores_table(setting, of_setting)
 
 
@@ -176,6 +176,39 @@ def sets_table(setting, cells):
     yield markdown(["", "size", *measures], rows)
 
 
+def change_table(setting, cells):
+    """Yield the core while the second case of Eq. 6 holds, after the change of the rate."""
+    columns = (
+        *(("D_c", measure) for measure in ("precision", "recall", "hard", "balance")),
+        ("rescued", "precision"),
+        ("D_x_a", "precision"),
+    )
+    rows = []
+    for method in in_order(METHODS, {cell["method"] for cell in cells}):
+        found = [cell for cell in cells if cell["method"] == method]
+        sizes = [after_change(found, name, "size") for name in ("D_c", "rescued")]
+        if sizes[0]:
+            values = [mean(after_change(found, *column)) for column in columns]
+            rows.append([method, *(f"{np.mean(size):,.0f}" for size in sizes), *values])
+    if rows:
+        yield (
+            f"**{setting}**, the core while the rule for a changed rate holds, means over these "
+            "epochs and the seeds; rescued are those of the core outside G_l."
+        )
+        head = [f"{measure} of {name}" for name, measure in columns]
+        yield markdown(["", "size of D_c", "rescued", *head], rows)
+
+
+def after_change(cells, name, measure):
+    """Return a measure of a set in all epochs in which the rule for a changed rate holds."""
+    values = []
+    for cell in cells:
+        column = cell["anatomy"]["sets"].get(name, {}).get(measure, [])
+        held = cell["anatomy"].get("after_change", [])
+        values += [value for value, holds in zip(column, held, strict=False) if holds]
+    return [value for value in values if value is not None]
+
+
 def last(cells, name, measure):
     """Return a measure of a set in the last epoch, of the cells that have it."""
     columns = [cell["anatomy"]["sets"].get(name, {}).get(measure) for cell in cells]
@@ -188,24 +221,25 @@ def scores_table(setting, cells):
         found = [cell["scores"] for cell in cells if cell["method"] == method and cell["scores"]]
         if not found:
             continue
-        n_epochs = len(found[0]["all"]["last_loss"])
-        shown = [epoch for epoch in SCORED_EPOCHS if epoch <= n_epochs]
+        epochs = found[0]["epochs"]
+        # Those of which the consensus was asked.
+        shown = range(CONSENSUS_EVERY - 1, len(epochs), CONSENSUS_EVERY)
         rows = []
         for kind in found[0]["all"]:
             areas = [
-                (area(found, "all", kind, epoch), area(found, "large_loss", kind, epoch))
-                for epoch in shown
+                (area(found, "all", kind, place), area(found, "large_loss", kind, place))
+                for place in shown
             ]
             rows.append([kind, *(" / ".join(filter(None, pair)) for pair in areas)])
         yield (
             f"**{setting}**, the log of {method}: area under the ROC curve after so many epochs, "
             "of all samples / of those whose loss is above the median."
         )
-        yield markdown(["", *map(str, shown)], rows)
+        yield markdown(["", *(str(epochs[place]) for place in shown)], rows)
 
 
-def area(scores, among, kind, epoch):
-    values = [of_run[among][kind][epoch - 1] for of_run in scores]
+def area(scores, among, kind, place):
+    values = [of_run[among][kind][place] for of_run in scores]
     values = [value for value in values if value is not None]
     return f"{np.mean(values):.3f}" if values else ""
 

@@ -1,0 +1,504 @@
+"""benchmarks/claim: cells that are made again are the same, and anatomies are right."""
+
+import json
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from noisyselect import MixupRecipes, Selection, TrainingLog, VRLVSelector
+from noisyselect.torch import save_features, train
+from noisyselect.torch.data import TrainingData
+
+ROOT = Path(__file__).parents[2]
+# For the processes that are started, too.
+sys.path.insert(0, str(ROOT / "benchmarks" / "claim"))
+
+import anatomy  # noqa: E402
+import cell as cells_made  # noqa: E402
+import grid  # noqa: E402
+import keeping  # noqa: E402
+import readings  # noqa: E402
+import runner  # noqa: E402
+import scores  # noqa: E402
+import tables  # noqa: E402
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@pytest.fixture(scope="module")
+def regime(tmp_path_factory):
+    """800 samples of 4 classes, 6 features in two views."""
+    rng = np.random.default_rng(0)
+
+    def features(labels):
+        centres = 4 * np.eye(4, 6)[labels][:, None]
+        return (centres + rng.normal(size=(labels.size, 2, 6))).astype(np.float32)
+
+    labels, test_labels = np.arange(800) % 4, np.arange(80) % 4
+    data = TrainingData(
+        inputs=features(labels),
+        labels=labels,
+        test_inputs=features(test_labels),
+        test_labels=test_labels,
+        class_names=tuple("abcd"),
+        kind="features",
+    )
+    path = tmp_path_factory.mktemp("data") / "spots.npz"
+    save_features(path, data, data.inputs, data.test_inputs)
+    return grid.Regime(str(path), epochs=8, device="cpu")
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """What starting processes changes, taken back."""
+    for name in THREADS:
+        monkeypatch.setenv(name, "1")
+
+
+def content(folder, cell):
+    """Return what no second making may change, with the scores."""
+    made = json.loads((folder / cell.path).read_text())
+    for name in ("date", "seconds", "epochs_in_seconds"):
+        del made[name]
+    scored = cells_made.scores_path(folder, cell.path)
+    return made, json.loads(scored.read_text()) if scored.exists() else None
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_cell_is_made_in_a_process_then_skipped_tabulated_and_made_again_alike(
+    regime, tmp_path, capsys
+):
+    kept, runs = tmp_path / "kept", tmp_path / "runs"
+    # No human labels lie beside these data: that cell fails, and harms no other.
+    fails, cell = grid.cells(regime, ["random1", "uneven40"], ["dividemix"], [0])
+    assert runner.run([fails, cell], kept, runs, jobs=2) == [fails]
+    messages = re.search(r"FAILED: .* see (.*)", capsys.readouterr().err).group(1)
+    assert "Human labels of" in Path(messages).read_text()
+    assert [path for path in runs.rglob("*") if path.is_file()] == [Path(messages)]
+
+    file = kept / cell.path
+    assert file.stat().st_size < 20_000
+    before = file.stat().st_mtime_ns
+    assert runner.run([cell], kept, runs, jobs=2) == []
+    assert file.stat().st_mtime_ns == before
+    assert "1 of 1 cells are there" in capsys.readouterr().err
+
+    text = tables.tables(tables.read_cells(kept))
+    assert f"| dividemix | {100 * json.loads(file.read_text())['last_5']:.1f} |" in text
+    assert "## spots-8epochs, confirming" in text
+    assert "the log of dividemix: area under the ROC curve" in text
+
+    cells_made.make(cell, tmp_path / "again", runs)
+    assert content(tmp_path / "again", cell) == content(kept, cell)
+
+
+def test_a_cell_that_was_interrupted_goes_on_and_is_that_of_the_unbroken_run(regime, tmp_path):
+    cell = grid.Cell(regime, "sym50", "trusted-first", 1)
+    cells_made.make(cell, tmp_path / "unbroken", tmp_path / "runs")
+
+    def interrupt(result):
+        if result.epoch == 5:
+            raise KeyboardInterrupt
+
+    run_path = (tmp_path / "runs" / cell.path).with_suffix("")
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            cell.data(),
+            cell.settings,
+            run_path,
+            selector=cell.given_selector,
+            device="cpu",
+            on_epoch=interrupt,
+        )
+    cells_made.make(cell, tmp_path / "resumed", tmp_path / "runs")
+    assert content(tmp_path / "resumed", cell) == content(tmp_path / "unbroken", cell)
+    made = json.loads((tmp_path / "resumed" / cell.path).read_text())
+    assert made["epochs_in_seconds"] == 2
+    assert not run_path.exists()
+
+
+@pytest.mark.usefixtures("environment")
+def test_when_time_is_over_nothing_starts_and_what_runs_is_ended(regime, tmp_path, capsys):
+    todo = grid.cells(regime, ["sym50"], ["ce", "vrlvmix"], [0])
+    assert runner.run(todo, tmp_path / "kept", tmp_path / "runs", jobs=1, minutes=0) == []
+    assert not (tmp_path / "runs").exists()
+    # A tenth of a second, in which a process has not even imported torch.
+    runner.run(todo, tmp_path / "kept", tmp_path / "runs", jobs=1, minutes=1 / 600)
+    assert capsys.readouterr().err.count("2 cells are left") == 2
+    assert not (tmp_path / "kept").exists()
+
+
+def test_the_command_of_a_cell_makes_it_and_no_other(monkeypatch, tmp_path):
+    main = runpy_main()
+    made = []
+    monkeypatch.setitem(main.__globals__, "run", lambda cells, *_: made.extend(cells) or [])
+    regimes = (
+        grid.Regime("e20.npz"),
+        grid.Regime("digits", epochs=100, augment=True),
+        grid.Regime("cifar10", "images", images=True, epochs=300, augment=True, network="x:y"),
+    )
+    wanted = [grid.Cell(regime, "asym40", "no-enn", 11) for regime in regimes]
+    for cell in wanted:
+        assert main([*cell.command.split()[2:], "--cells", str(tmp_path)]) == 0
+    assert made == wanted
+
+
+def runpy_main():
+    import importlib.util
+
+    path = ROOT / "benchmarks" / "claim" / "__main__.py"
+    spec = importlib.util.spec_from_file_location("claim_main", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+def test_digits_have_no_human_labels_and_first_seeds_come_first():
+    digits = grid.cells(grid.Regime("digits"), ["random1", "sym50"], ["ce", "vrlvmix"], [0, 1])
+    assert [(c.setting, c.method, c.seed) for c in digits] == [
+        ("sym50", "ce", 0),
+        ("sym50", "vrlvmix", 0),
+        ("sym50", "ce", 1),
+        ("sym50", "vrlvmix", 1),
+    ]
+
+
+def test_what_is_looked_at_to_choose_is_kept_apart():
+    def purpose(data, seed):
+        return grid.purpose({"data": data, "seed": seed})
+
+    assert purpose("digits", 0) == purpose("digits-augmented", 0) == "development"
+    assert purpose("e20", 10) == "development"
+    assert purpose("e20", 2) == purpose("cifar10-preact-resnet18-augmented", 2) == "confirming"
+
+
+def test_uneven_noise_rises_with_the_class_and_leaves_the_given_classes_imbalanced():
+    transition = grid.uneven(10, 0.4)
+    assert transition.sum(axis=1) == pytest.approx(np.ones(10))
+    assert 1 - transition.diagonal() == pytest.approx(np.arange(10) * 0.8 / 9)
+    given = transition.sum(axis=0)
+    assert (given[0], given[9]) == pytest.approx((1 + 4 / 9, 0.2 + 3.2 / 9))
+
+
+# Anatomy
+
+
+def test_the_measures_of_a_set_are_those_counted_by_hand():
+    labels = [0, 0, 0, 0, 1, 1, 1, 1]
+    truth = np.array([0, 0, 0, 1, 1, 1, 0, 0])
+    log = TrainingLog(labels=labels, losses=[[0.1, 0.2, 3.0, 2.0, 0.3, 4.0, 5.0, 0.4]])
+    # Right: 0, 1, 2, 4, 5. The median loss lies between 0.4 and 2: hard are 2 and 5.
+    known = anatomy._Known(log, log, truth)
+    kept = np.array([1, 1, 1, 1, 1, 0, 0, 1], dtype=bool)
+    assert known.measures(kept) == {
+        "size": 6,
+        "precision": pytest.approx(4 / 6),
+        "recall": pytest.approx(4 / 5),
+        "hard": pytest.approx(1 / 2),
+        "balance": pytest.approx(2 / 4),
+    }
+    assert known.measures(kept, synthetic=[1])["balance"] == pytest.approx(3 / 4)
+    nothing = known.measures(np.zeros(8, dtype=bool))
+    assert nothing == {"size": 0, "precision": None, "recall": 0, "hard": 0, "balance": None}
+
+    recipes = MixupRecipes(anchors=[4, 3], partners=[5, 6], lam=[0.6, 0.7], labels=[1, 0])
+    selection = Selection(clean=kept, synthetic=recipes)
+    assert known.of_synthetic(recipes, selection) == {
+        "size": 2,
+        "precision": 0.5,
+        "partner": 1.0,
+        "balance": 1.0,
+    }
+
+
+def logs(n_epochs=7, n=400, seed=0, lr=None):
+    """Return two logs of 4 classes, a third of the labels wrong, and the truth."""
+    rng = np.random.default_rng(seed)
+    truth = np.arange(n) % 4
+    wrong = rng.random(n) < 1 / 3
+    labels = np.where(wrong, (truth + 1) % 4, truth)
+    # Of the same class, 4 rows apart.
+    near = (np.arange(n)[:, None] + 4 * rng.integers(1, n // 4, (n, 20))) % n
+
+    def one():
+        level = np.where(wrong, 2.0, 0.4) * rng.lognormal(0, 0.5, n)
+        losses = level * rng.lognormal(0, np.where(wrong, 0.6, 0.2), (n_epochs, n))
+        guess = np.where(rng.random((n_epochs, n)) < 0.02, rng.integers(4, size=n), truth)
+        return TrainingLog(
+            labels=labels, losses=losses, predictions=guess, neighbours=near, n_classes=4, lr=lr
+        )
+
+    return one(), one(), truth
+
+
+def test_the_sets_of_vrlv_make_up_what_each_network_is_trained_on():
+    log_a, log_b, truth = logs()
+    selector = VRLVSelector(clean_rate=0.7)
+    sets = anatomy.taken_apart(selector, log_a, log_b, truth)
+    pair = selector.select_pair(log_a, log_b)
+    for name, selection in zip("ab", pair, strict=True):
+        assert sets[f"D_x_{name}"]["size"] == len(selection)
+        assert sets["D_c"]["size"] + sets[f"fill_{name}"]["size"] == len(selection)
+        assert sets[f"synthetic_{name}"]["size"] == len(selection.synthetic) > 0
+    assert sets["V_c"]["size"] == 280
+    assert sets["rescued"]["size"] == 0
+    assert sets["D_c"]["size"] <= min(sets["G_l"]["size"], sets["V_c"]["size"])
+
+
+def test_after_a_change_of_the_rate_the_anatomy_has_what_was_rescued():
+    log_a, log_b, truth = logs(lr=[0.1, *[0.01] * 6])
+    selector = VRLVSelector(clean_rate=0.7, rescue="printed")
+    sets = anatomy.taken_apart(selector, log_a, log_b, truth)
+    assert sets["rescued"]["size"] > 0
+    assert sets["rescued"]["precision"] < sets["D_c"]["precision"]
+
+
+def test_with_too_short_a_history_there_is_the_mixture_alone():
+    log_a, log_b, truth = logs(n_epochs=3)
+    sets = anatomy.taken_apart(VRLVSelector(short_history="gmm"), log_a, log_b, truth)
+    assert sets.keys() == {"G_l", "D_x_a", "D_x_b"}
+
+
+def test_an_anatomy_of_another_selector_than_the_runs_is_refused(regime, tmp_path):
+    cell = grid.Cell(regime, "sym50", "vrlvmix", 0)
+    result = train(cell.data(), cell.settings, tmp_path / "run", device="cpu")
+    run = cells_made.open_run(result.run)
+    warm_up = cell.settings.warm_up_epochs
+    found = anatomy.anatomy(run, cell.selector, warm_up)
+    # The rate drops at epoch 4; three epochs later, the window, the second case of Eq. 6 holds.
+    assert found["after_change"] == [
+        int(epoch - 4 >= cell.settings.vrlv_window) for epoch in found["epochs"]
+    ]
+    sets = found["sets"]
+    measured = [line["metrics"].get("precision_b") for line in run.epochs[warm_up:]]
+    assert keeping.compact(sets["D_x_b"]["precision"]) == keeping.compact(measured)
+    with pytest.raises(RuntimeError, match=r"trained on .* but the log gives"):
+        anatomy.anatomy(run, replace(cell.selector, balance=False), warm_up)
+
+
+# Readings
+
+
+def pair_of(kind, lr=None, **changes):
+    log_a, log_b, _ = logs(lr=lr)
+    return kind(**{"clean_rate": 0.7} | changes).select_pair(log_a, log_b)
+
+
+def test_the_literal_argsort_is_the_variance_of_permutations():
+    _, log, _ = logs()
+    changes = log.losses[1:-1] - log.losses[2:]
+    orders = [np.argsort(change, kind="stable") / 399 for change in changes]
+    slow = [np.var([order[i] for order in orders]) for i in range(400)]
+    assert readings.LiteralArgsort()._variance(log) == pytest.approx(slow)
+
+
+def test_the_rate_anew_is_that_of_the_last_epoch_whatever_was_fixed():
+    for one, other in zip(
+        pair_of(readings.RateAnew, clean_rate=0.3),
+        pair_of(VRLVSelector, clean_rate=None),
+        strict=True,
+    ):
+        assert one == other
+
+
+def test_the_fill_of_a_is_first_what_both_rules_trust():
+    class OfAll(readings.TrustedFirst, readings.WithoutENN):
+        pass
+
+    log_a, log_b, _ = logs()
+    selector = OfAll(clean_rate=0.7)
+    evidence = selector._gather(log_a, log_b)
+    # More stable samples than there is room for, whatever their loss.
+    variance = np.random.default_rng(0).random(400)
+    evidence = evidence._replace(stable=np.ones(400, dtype=bool), variance=variance)
+    rest = (log_a, evidence, log_a.neighbours, evidence.stable, evidence.variance, evidence.core)
+    ours = selector._balanced(0, *rest)
+    quotas = selector._quotas(log_a, evidence)
+    for label in range(4):
+        candidates = evidence.stable & ~evidence.core & (log_a.labels == label)
+        rows = np.flatnonzero(candidates)
+        order = np.lexsort((evidence.variance[rows], ~evidence.small_loss[rows]))
+        wanted = rows[order][: quotas[label]]
+        assert set(np.flatnonzero((ours.reason == "fill") & candidates)) == set(wanted)
+    usual = readings.WithoutENN(clean_rate=0.7)
+    assert not np.array_equal(ours.clean, usual._balanced(0, *rest).clean)
+    assert selector._balanced(1, *rest) == usual._balanced(1, *rest)
+
+
+def test_readings_leave_out_their_part_and_nothing_else():
+    usual = pair_of(VRLVSelector)
+    core = usual[0].reason == "core"
+    for role in (0, 1):
+        bare = pair_of(readings.CoreOnly)[role]
+        assert np.array_equal(bare.clean, core) and bare.synthetic is None
+        plain = pair_of(readings.WithoutSynthetic)[role]
+        assert np.array_equal(plain.clean, usual[role].clean) and plain.synthetic is None
+        assert not np.allclose(plain.weights, usual[role].weights)
+        unweighted = pair_of(readings.WithoutWeights)[role]
+        assert replace(unweighted, weights=usual[role].weights) == usual[role]
+        assert np.array_equal(unweighted.weights, usual[role].clean)
+        trusting = pair_of(readings.TrustAll)[role]
+        assert replace(trusting, trust=usual[role].trust) == usual[role]
+        assert np.array_equal(trusting.trust, usual[role].clean)
+        doubting = pair_of(readings.TrustPosterior)[role]
+        assert replace(doubting, trust=usual[role].trust) == usual[role]
+        assert (doubting.trust[core] < 1).any()
+        everything = pair_of(readings.WithoutQuotas)[role]
+        unbalanced = pair_of(VRLVSelector, balance=False)[role]
+        assert np.array_equal(everything.clean, unbalanced.clean)
+        assert not np.allclose(everything.weights, unbalanced.weights)
+
+
+def test_without_enn_the_least_variance_of_each_class_fills_it():
+    log_a, log_b, _ = logs()
+    selector = readings.WithoutENN(clean_rate=0.5)
+    evidence = selector._gather(log_a, log_b)
+    ours, _ = selector.select_pair(log_a, log_b)
+    for label in range(4):
+        of_class = log_a.labels == label
+        rows = np.flatnonzero(of_class & evidence.stable & ~evidence.core)
+        quota = max(0, 50 - (of_class & evidence.core).sum())
+        wanted = rows[np.argsort(evidence.variance[rows])][:quota]
+        assert set(np.flatnonzero((ours.reason == "fill") & of_class)) == set(wanted)
+
+
+def test_without_rescue_nothing_of_large_loss_is_in_the_core():
+    lr = [0.1, *[0.01] * 6]
+    log_a, log_b, truth = logs(lr=lr)
+    sizes = [
+        anatomy.taken_apart(kind(clean_rate=0.7), log_a, log_b, truth)["rescued"]["size"]
+        for kind in (VRLVSelector, readings.WithoutRescue)
+    ]
+    assert sizes[0] > 0 and sizes[1] == 0
+
+
+def test_every_reading_is_made_as_the_trainer_makes_its_own():
+    regime = grid.Regime("e20.npz", epochs=20)
+    for name, method in readings.METHODS.items():
+        cell = grid.Cell(regime, "sym50", name, 3)
+        selector = method.selector_for(cell.settings)
+        if isinstance(selector, VRLVSelector):
+            own = grid.Cell(regime, "sym50", "vrlvmix", 3).selector
+            changed = {key: getattr(own, key) for key in method.changes}
+            assert VRLVSelector(**vars(replace(selector, **changed))) == own
+
+
+# Scores
+
+
+def test_the_area_is_the_share_of_pairs_in_the_right_order():
+    rng = np.random.default_rng(0)
+    score, right = rng.integers(0, 6, 60).astype(float), rng.random(60) < 0.4
+    pairs = [
+        1.0 if clean > noisy else 0.5 if clean == noisy else 0.0
+        for clean in score[right]
+        for noisy in score[~right]
+    ]
+    assert scores.auroc(score, right) == pytest.approx(np.mean(pairs))
+    assert scores.auroc(score, np.ones(60, dtype=bool)) is None
+
+
+def test_evidence_is_that_of_slow_loops():
+    rng = np.random.default_rng(1)
+    n_epochs, n = 6, 30
+    probabilities = rng.dirichlet(np.ones(3), size=(n_epochs, n))
+    labels = rng.integers(0, 3, n)
+    rows = np.arange(n)
+    predictions = probabilities.argmax(axis=2)
+    near = (rows[:, None] + rng.integers(1, n, (n, 4))) % n
+    near[5, 2:] = -1
+    log = TrainingLog(
+        labels=labels,
+        losses=-np.log(probabilities[:, rows, labels]),
+        predictions=predictions,
+        confidences=probabilities.max(axis=2),
+        neighbours=near,
+    )
+    found = dict(scores.evidence(log))
+    assert "signed_5" in found and "signed_10" not in found
+    for i in range(n):
+        margins, events, learnt = [], 0, 0
+        for epoch in range(n_epochs):
+            own = probabilities[epoch, i, labels[i]]
+            other = np.delete(probabilities[epoch, i], labels[i]).max()
+            margins.append(own - other if other > own else max(0, 2 * own - 1))
+            now = predictions[epoch, i] == labels[i]
+            learnt += now
+            events += epoch > 0 and not now and predictions[epoch - 1, i] == labels[i]
+        assert found["margin"][i] == pytest.approx(np.mean(margins))
+        events = events if learnt else n_epochs
+        assert found["forgetting"][i] == pytest.approx(-events - (6 - learnt) / 7)
+        for kind, said in (("labels", labels), ("predictions", predictions[-1])):
+            alike = [j >= 0 and said[j] == labels[i] for j in near[i]]
+            assert found[f"neighbour_{kind}"][i] == pytest.approx(np.mean(alike))
+        assert found["mean_loss"][i] == pytest.approx(-log.losses[:, i].mean())
+
+
+def test_many_epochs_are_thinned_out_and_numbers_shortened(tmp_path):
+    assert keeping.evenly(5, 30) == [0, 1, 2, 3, 4]
+    some = keeping.evenly(290, 30)
+    assert (len(some), some[0], some[-1]) == (30, 0, 289)
+    keeping.write_json(tmp_path / "a" / "b.json", {"x": [0.123456, float("nan"), 3], "y": {}})
+    assert json.loads((tmp_path / "a" / "b.json").read_text()) == {"x": [0.1235, None, 3], "y": {}}
+
+
+# Tables
+
+
+def made_up(setting, method, seed, last_5, best=0.9):
+    return {
+        "data": "e20",
+        "setting": setting,
+        "method": method,
+        "seed": seed,
+        "n_samples": 20_000,
+        "noise": {"realised_rate": 0.45},
+        "last_5": last_5,
+        "best": best,
+        "noise_rate": None,
+        "curves": {"fitted_wrong_a": [0.1], "fitted_wrong_b": [0.3]},
+        "anatomy": {"epochs": [], "sets": {}},
+        "scores": None,
+    }
+
+
+def test_differences_are_paired_and_their_error_is_that_of_the_mean_over_settings():
+    cells = [
+        *(made_up("sym50", "vrlvmix", seed, of) for seed, of in enumerate((0.70, 0.71, 0.72))),
+        *(made_up("sym50", "dividemix", seed, of) for seed, of in enumerate((0.69, 0.69, 0.69))),
+        *(made_up("asym40", "vrlvmix", seed, of) for seed, of in enumerate((0.60, 0.62))),
+        *(made_up("asym40", "dividemix", seed, of) for seed, of in enumerate((0.61, 0.62, 0.5))),
+        made_up("sym50", "vrlvmix", 10, 0.1),
+    ]
+    text = tables.tables(cells)
+    confirming, development = text.split("## e20, development")
+    # Means 2.0 of 1, 2, 3 and -0.5 of -1, 0; variances 1 / 3 and 0.5 / 2.
+    error = np.sqrt(1 / 3 + 0.5 / 2) / 2
+    assert f"| vrlvmix | 2 | +0.75 | {error:.2f} | -0.50 (asym40) |" in confirming
+    assert "| vrlvmix | 71.0 ± 1.0 | 61.0 ± 1.4 (2) |" in confirming
+    assert "| vrlvmix | 10.0 |" in development
+
+
+def test_the_core_after_a_change_is_that_of_the_epochs_in_which_its_rule_held():
+    cell = made_up("sym50", "vrlvmix", 0, 0.5)
+    columns = {"size": [10, 20, 30], "precision": [0.1, 0.2, 0.4], "recall": [None] * 3}
+    sets = {"D_c": columns, "rescued": {"size": [0, 4, 6], "precision": [None, None, 0.25]}}
+    cell["anatomy"] = {"epochs": [4, 5, 6], "after_change": [0, 1, 1], "sets": sets}
+    assert "| vrlvmix | 25 | 5 | 30.0 |  |  |  | 25.0 |  |" in tables.tables([cell])
+
+
+def test_a_setting_in_which_cross_entropy_does_not_memorise_is_marked():
+    falls = [made_up("sym50", "ce", 0, 0.5, 0.6), made_up("sym20", "ce", 0, 0.59, 0.6)]
+    assert "| fall of cross-entropy | 1.0 (does not count) | 10.0 |" in tables.tables(falls)
+
+
+def test_the_cells_in_the_repository_are_small_and_say_how_they_were_made():
+    for path in (ROOT / "benchmarks" / "claim" / "cells").glob("**/*.json"):
+        assert path.stat().st_size < 20_000, path
+    for made in tables.read_cells(ROOT / "benchmarks" / "claim" / "cells"):
+        assert {"command", "versions", "hardware", "date", "seconds"} <= made.keys()
+        assert made["setting"] in grid.SETTINGS and made["method"] in readings.METHODS
