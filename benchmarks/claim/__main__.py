@@ -30,7 +30,8 @@ def main(arguments=None):
             images=options.images,
             network=options.network,
             epochs=options.epochs or (IMAGE_EPOCHS if options.images else EPOCHS),
-            augment=options.augment or options.images,
+            subset=options.subset,
+            augment=options.images if options.augment is None else options.augment,
             device=options.device,
         )
         seeds = range(options.first_seed, options.first_seed + options.seeds)
@@ -61,11 +62,14 @@ def parsed(arguments):
     parser.add_argument(
         "--minutes", type=float, help="then stop, and leave the rest to the next call"
     )
-    parser.add_argument("--augment", action="store_true", help="random views, crops, mirroring")
-    parser.add_argument("--epochs", type=int, help=f"{EPOCHS}, or with --images {IMAGE_EPOCHS}")
     parser.add_argument(
-        "--images", action="store_true", help="train on images, augmented: CIFAR-10 or --data"
+        "--augment",
+        action=argparse.BooleanOptionalAction,
+        help="random views, crops, mirroring; by default with --images",
     )
+    parser.add_argument("--subset", type=int, help="training samples, by default all")
+    parser.add_argument("--epochs", type=int, help=f"{EPOCHS}, or with --images {IMAGE_EPOCHS}")
+    parser.add_argument("--images", action="store_true", help="train on images: CIFAR-10 or --data")
     parser.add_argument("--network", default="auto", help="such as preact-resnet18")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--cells", type=Path, default=FOLDER, help="folder of finished cells")

@@ -68,7 +68,8 @@ def make(cell, folder, runs):
     }
     write_json(Path(folder, cell.path), content)
     if cell.method in SCORED:
-        scores = separation(run, neighbours_of(data, cell.settings.n_neighbors))
+        near = neighbours_of(data, cell.settings.n_neighbors, cell.regime.device)
+        scores = separation(run, near)
         write_json(scores_path(folder, cell.path), scores)
     shutil.rmtree(run_path)
 
@@ -80,9 +81,13 @@ def scores_path(folder, path):
 
 def hardware(device):
     """Return what computed: the accelerator, or the processor and how many threads of it."""
-    if device != "cpu" and torch.cuda.is_available():
+    if _device(device).type == "cuda":
         return torch.cuda.get_device_name()
     return f"{_processor()}, {torch.get_num_threads()} thread(s)"
+
+
+def _device(name):
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _processor():
@@ -112,8 +117,8 @@ def curves(run):
     }
 
 
-def neighbours_of(data, k):
+def neighbours_of(data, k, device):
     """Return the neighbours of each training sample: by view 0 of its features, or its pixels."""
     inputs = data.inputs[:, 0] if data.kind == "features" else data.inputs
     flat = torch.from_numpy(np.array(inputs, dtype=np.float32).reshape(len(inputs), -1))
-    return find_neighbours(flat, k).neighbours
+    return find_neighbours(flat.to(_device(device)), k).neighbours

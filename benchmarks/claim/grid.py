@@ -78,6 +78,7 @@ class Regime:
     images: bool = False
     network: str = "auto"
     epochs: int = EPOCHS
+    subset: int | None = None
     augment: bool = False
     device: str = "auto"
 
@@ -87,8 +88,9 @@ class Regime:
         usual = IMAGE_EPOCHS if self.images else EPOCHS
         parts = [
             Path(self.data).stem,
+            f"{self.subset}samples" if self.subset else "",
             self.network if self.network != "auto" else "",
-            "augmented" if self.augment else "",
+            "" if self.augment == self.images else "augmented" if self.augment else "plain",
             f"{self.epochs}epochs" if self.epochs != usual else "",
         ]
         return "-".join(part for part in parts if part)
@@ -102,13 +104,18 @@ class Regime:
         said += ["--images"] if self.images else []
         said += ["--network", self.network] if self.network != "auto" else []
         said += ["--epochs", str(self.epochs)]
-        said += ["--augment"] if self.augment and not self.images else []
+        said += ["--subset", str(self.subset)] if self.subset else []
+        if self.augment != self.images:
+            said += ["--augment" if self.augment else "--no-augment"]
         return said
 
     def with_noise(self, setting, seed):
         """Return the data with the wrong labels of a setting and seed."""
         return with_setting(
-            load_data(self.data, self.data_dir), SETTINGS[setting], seed, self.human_file
+            load_data(self.data, self.data_dir, subset=self.subset),
+            SETTINGS[setting],
+            seed,
+            self.human_file,
         )
 
     def settings(self, setting, method, seed):
