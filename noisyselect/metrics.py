@@ -282,12 +282,22 @@ def kappa_matrix(masks: Sequence[npt.ArrayLike]) -> FloatArray:
     kept = [to_numpy(mask) for mask in masks]
     for mask in kept:
         check_shape("masks", mask, {"n_samples": kept[0].size})
-    kappa = np.full((len(kept), len(kept)), np.nan)
-    for i, a in enumerate(kept):
-        for j, b in enumerate(kept[: i + 1]):
-            by_chance = a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean())
-            if by_chance < 1:
-                kappa[i, j] = kappa[j, i] = (np.mean(a == b) - by_chance) / (1 - by_chance)
+    if not kept:
+        return np.empty((0, 0))
+    n_samples = kept[0].size
+    # Whole numbers below 2**53, so exact: how many samples both keep.
+    table = np.array(kept, dtype=np.float64)
+    both = table @ table.T
+    size = both.diagonal()
+    agree = (n_samples - size[:, None] - size + 2 * both) / n_samples
+    share = size / n_samples
+    by_chance = np.outer(share, share) + np.outer(1 - share, 1 - share)
+    kappa: FloatArray = np.divide(
+        agree - by_chance,
+        1 - by_chance,
+        out=np.full(by_chance.shape, np.nan),
+        where=by_chance < 1,
+    )
     return kappa
 
 
@@ -301,13 +311,17 @@ def _areas(right: BoolArray, score: FloatArray) -> tuple[float, float]:
         return _NAN, _NAN
     if right.all():
         return _NAN, 1.0
-    from sklearn.metrics import auc, roc_curve  # half a second to import
-
-    # One sort for both.
-    wrong_share, recall, _ = roc_curve(right, score, drop_intermediate=False)
-    hits, misses = recall * np.count_nonzero(right), wrong_share * np.count_nonzero(~right)
-    precision = hits[1:] / (hits[1:] + misses[1:])  # the first point keeps nothing
-    return float(auc(wrong_share, recall)), float(np.sum(np.diff(recall) * precision))
+    order = np.argsort(score)[::-1]
+    ordered = score[order]
+    # Each distinct score is a bound: how many right labels, and how many samples, are not below it.
+    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+    hits, kept = np.cumsum(right[order])[last], last + 1
+    recall, wrong_share = hits / hits[-1], (kept - hits) / (kept[-1] - hits[-1])
+    # Both curves begin where nothing is kept.
+    means = (recall + np.append(0, recall[:-1])) / 2
+    auroc = np.sum(np.diff(wrong_share, prepend=0) * means)
+    average_precision = np.sum(np.diff(recall, prepend=0) * (hits / kept))
+    return float(auroc), float(average_precision)
 
 
 def _calibration_error(right: BoolArray, score: FloatArray) -> float:

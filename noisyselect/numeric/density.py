@@ -11,8 +11,8 @@ from noisyselect.arrays import FloatArray, IntArray
 
 # Rows whose distances to all others are held at once.
 _BLOCK = 256
-# Pairs whose distances are computed in float64 at once.
-_PAIRS = 1 << 15
+# Pairs whose distances are computed in float64 at once: few enough for the cache.
+_PAIRS = 1 << 12
 # Pairs drawn per row to guess the cut-off, and the standard errors that the guess may be off.
 _DRAWN = 4
 _ERRORS = 4.0
@@ -187,7 +187,8 @@ def _scan(around: Rows, square: Vector, low: float, high: float) -> tuple[Counts
         error = _error(square[start + height - 1], square[start:], n_features)
         below = squared < (low - error).astype(np.float32)
         counts[start : start + height] += below.sum(axis=1)
-        counts[start:] += below.sum(axis=0)
+        # At most 256 in a column.
+        counts[start:] += below.view(np.uint8).sum(axis=0, dtype=np.uint16)
         maybe = np.flatnonzero(below ^ (squared <= (high + error).astype(np.float32)))
         row, column = np.divmod(maybe, width)
         first, second = (row + start).astype(np.int32), (column + start).astype(np.int32)
@@ -203,7 +204,7 @@ def _squared(rows: FloatArray, first: IntArray, second: IntArray) -> Vector:
     for start in range(0, first.size, _PAIRS):
         block = slice(start, start + _PAIRS)
         difference = rows[first[block]] - rows[second[block]]
-        squared[block] = (difference**2).sum(axis=1)
+        squared[block] = np.square(difference, out=difference).sum(axis=1)
     return squared
 
 

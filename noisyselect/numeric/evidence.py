@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,6 +12,8 @@ from noisyselect.numeric.ranks import midranks
 
 # Length of a row of ranks or scores below which its differences are rounding.
 _ZERO = 1e-9
+# Samples at once, so that their sums stay in the cache.
+_BLOCK = 1024
 
 Vector = npt.NDArray[np.float64]
 
@@ -52,9 +56,39 @@ def correlations(rows: FloatArray, others: FloatArray) -> Vector:
     others : array of float, shape (n_others, n_samples)
         A constant row has correlation 0 with all.
     """
-    unit_rows, unit_others = _unit(rows), _unit(others)
+    unit_rows = _unit(rows)
+    unit_others = unit_rows if others is rows else _unit(others)
     product: Vector = unit_rows @ unit_others.T
     return product
+
+
+def correlations_with_groups(groups: Sequence[BoolArray], values: FloatArray) -> Vector:
+    r"""Return the correlation of `values` with each group, as 1 in it and 0 outside.
+
+    Its square is the share of the variance of the values that lies between the group and the rest.
+
+    Parameters
+    ----------
+    groups : sequence of n_groups arrays of bool, shape (n_samples,)
+        A group of none or of all has correlation 0.
+    values : array of float, shape (n_samples,)
+        Equal values have correlation 0.
+
+    Returns
+    -------
+    array of float64 in [-1, 1], shape (n_groups,)
+
+    Notes
+    -----
+    With :math:`v` the values, brought to mean 0 and length 1, and m the size of the group,
+    :math:`\sum_{i \in G} v_i / \sqrt{m (n - m) / n}`: no group is written out as numbers.
+    """
+    unit = _unit(values[None])[0]
+    sizes = np.array([np.count_nonzero(group) for group in groups])
+    lengths = np.sqrt(sizes * (values.size - sizes) / values.size)
+    sums = np.array([unit.sum(where=group) for group in groups])
+    found: Vector = np.divide(sums, lengths, out=np.zeros(len(groups)), where=lengths > 0)
+    return found
 
 
 def agreement(scores: FloatArray, sources: npt.ArrayLike) -> Vector:
@@ -120,8 +154,10 @@ def neighbour_shares(shares: FloatArray, neighbours: IntArray) -> Vector:
     # The extra last row is where -1 points to.
     padded = np.vstack([shares, np.zeros(shares.shape[1])])
     sums = np.zeros(shares.shape)
-    for column in neighbours.T:
-        sums += padded[column]
+    for start in range(0, len(sums), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        for column in neighbours[block].T:
+            sums[block] += padded.take(column, axis=0)
     return _shares(sums)
 
 

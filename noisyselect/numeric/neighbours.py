@@ -327,6 +327,10 @@ def count_in_rows(mask: BoolArray) -> IntArray:
     return counts
 
 
+# So many labels are counted one by one, which is faster than all at once.
+_FEW_LABELS = 24
+
+
 class Votes(NamedTuple):
     """What the nearest neighbours of each sample vote for.
 
@@ -375,22 +379,39 @@ def count_votes(votes: IntArray, neighbours: IntArray, own: IntArray) -> Votes:
     """
     n_samples = len(neighbours)
     n_labels = int(max(votes.max(), own.max())) + 1
-    # Where there is no neighbour, the vote goes to an extra label, the last.
-    label_of = np.append(votes, n_labels).astype(np.int64)
+    # Where there is no neighbour, -1, the vote goes to an extra label, the last.
+    label_of = np.append(votes, n_labels).astype(np.min_scalar_type(n_labels))
     found = Votes(*np.empty((3, n_samples), dtype=np.int64))
     for start in range(0, n_samples, _BLOCK):
         block = slice(start, start + _BLOCK)
-        label = label_of[neighbours[block]]
-        row = np.arange(len(label))[:, None]
-        cells = (row * (n_labels + 1) + label).ravel()
-        counts = np.bincount(cells, minlength=len(label) * (n_labels + 1))
-        counts = counts.reshape(len(label), n_labels + 1)
-        counts[:, n_labels] = 0
-        most = counts.max(axis=1)
-        nearest = (counts[row, label] == most[:, None]).argmax(axis=1)
-        found.own[block] = counts[row[:, 0], own[block]]
+        label = label_of.take(neighbours[block], mode="wrap")
+        counts = _count_labels(label, n_labels)
+        found.own[block] = counts[np.arange(len(label)), own[block]]
         found.voting[block] = counts.sum(axis=1)
-        found.winner[block] = np.where(
-            found.own[block] == most, own[block], label[row[:, 0], nearest]
-        )
+        found.winner[block] = _winner(counts, label, own[block])
     return found
+
+
+def _count_labels(label: IntArray, n_labels: int) -> IntArray:
+    """Return how often each label below `n_labels` is in each row, shape (n_rows, n_labels)."""
+    if n_labels <= _FEW_LABELS:
+        return np.stack([count_in_rows(label == each) for each in range(n_labels)], axis=1)
+    first = np.arange(len(label))[:, None] * (n_labels + 1)
+    counts = np.bincount((label + first).ravel(), minlength=len(label) * (n_labels + 1))
+    return counts.reshape(len(label), n_labels + 1)[:, :n_labels]
+
+
+def _winner(counts: IntArray, label: IntArray, own: IntArray) -> IntArray:
+    """Return the label of most counts in each row; of several the own, or that of the first."""
+    most = counts.max(axis=1)
+    winner: IntArray = counts.argmax(axis=1)
+    rows = np.arange(len(counts))
+    by_own = counts[rows, own] == most
+    winner[by_own] = own[by_own]
+    # Only few rows are undecided, which need a look at every neighbour.
+    undecided = rows[~by_own & (count_in_rows(counts == most[:, None]) > 1)]
+    padded = np.column_stack([counts[undecided], np.zeros(undecided.size, dtype=counts.dtype)])
+    votes = np.take_along_axis(padded, label[undecided], axis=1)
+    nearest = (votes == most[undecided, None]).argmax(axis=1)
+    winner[undecided] = label[undecided, nearest]
+    return winner

@@ -53,11 +53,10 @@ def _factors(points: npt.NDArray[np.float64], k: int) -> npt.NDArray[np.float64]
     n_samples, n_values = points.shape
     distance = np.abs(points[:, :, None] - points[:, None, :])
     distance[:, np.arange(n_values), np.arange(n_values)] = np.inf
-    nearest = np.argsort(distance, axis=2)[:, :, :k]
-    near = np.take_along_axis(distance, nearest, axis=2)
-    flat = nearest.reshape(n_samples, -1)
-    to_kth = np.take_along_axis(near[:, :, -1], flat, axis=1).reshape(nearest.shape)
-    density = 1 / (np.maximum(near, to_kth).mean(axis=2) + _LEAST_DISTANCE)
-    around = np.take_along_axis(density, flat, axis=1).reshape(nearest.shape).mean(axis=2)
-    factors: npt.NDArray[np.float64] = around / density
+    # The k neighbours come first: what is taken over them runs along the samples.
+    nearest = np.ascontiguousarray(np.argsort(distance, axis=2)[:, :, :k].transpose(2, 0, 1))
+    near = distance.take(nearest + n_values * np.arange(points.size).reshape(points.shape))
+    nearest += n_values * np.arange(n_samples)[:, None]  # places in an array like `points`
+    density = 1 / (np.maximum(near, near[-1].take(nearest)).mean(axis=0) + _LEAST_DISTANCE)
+    factors: npt.NDArray[np.float64] = density.take(nearest).mean(axis=0) / density
     return factors

@@ -16,7 +16,7 @@ from noisyselect.errors import DegenerateWarning
 from noisyselect.log import TrainingLog
 from noisyselect.numeric.evidence import (
     agreement,
-    correlations,
+    correlations_with_groups,
     neighbour_shares,
     normal_scores,
     vote_margin,
@@ -277,5 +277,5 @@ def _number_to_keep(losses: list[FloatArray], consensus: Vector) -> int | None:
     if not splits:
         return None
     # The square is the share of the variance of the consensus that lies between the groups.
-    parted = correlations(np.array(splits, dtype=np.float64), consensus[None])[:, 0]
+    parted = correlations_with_groups(splits, consensus)
     return int(np.count_nonzero(splits[parted.round(9).argmax()]))

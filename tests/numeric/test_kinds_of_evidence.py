@@ -6,6 +6,7 @@ import pytest
 from noisyselect.numeric.evidence import (
     agreement,
     correlations,
+    correlations_with_groups,
     neighbour_shares,
     normal_scores,
     vote_margin,
@@ -33,6 +34,17 @@ def test_correlations_are_those_of_numpy_and_of_a_constant_row_zero():
     a, b = rng.normal(size=(3, 50)), rng.normal(size=(2, 50)) * 1e6 + 5
     assert correlations(a, b) == pytest.approx(np.corrcoef(a, b)[:3, 3:], abs=1e-12)
     assert correlations(np.full((1, 50), 0.1), a).tolist() == [[0, 0, 0]]
+
+
+def test_correlations_with_groups_are_those_with_their_indicators():
+    rng = np.random.default_rng(5)
+    values = rng.normal(size=50) * 1e6 + 5
+    groups = rng.random((4, 50)) < [[0.02], [0.3], [0.5], [0.9]]
+    expected = np.corrcoef(groups.astype(float), values)[:4, 4]
+    assert correlations_with_groups(list(groups), values) == pytest.approx(expected, abs=1e-12)
+    all_and_none = [np.ones(50, dtype=bool), np.zeros(50, dtype=bool)]
+    assert correlations_with_groups(all_and_none, values).tolist() == [0, 0]
+    assert correlations_with_groups(list(groups), np.full(50, 0.1)).tolist() == [0] * 4
 
 
 def test_evidence_is_judged_by_other_sources_alone():
@@ -64,7 +76,8 @@ def test_votes_are_counted_and_none_are_no_votes():
     assert np.isnan(shares[2]).all()
 
 
-def test_shares_of_neighbours_are_means_over_those_that_are_there():
+def test_shares_of_neighbours_are_means_over_those_that_are_there(monkeypatch):
+    monkeypatch.setattr("noisyselect.numeric.evidence._BLOCK", 7)
     rng = np.random.default_rng(3)
     shares = rng.dirichlet(np.ones(4), 30)
     neighbours = rng.integers(-1, 30, (30, 5))

@@ -224,13 +224,14 @@ def votes_one_by_one(votes, neighbours, own):
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def test_votes_are_those_of_a_loop(monkeypatch):
+@pytest.mark.parametrize("n_labels", [4, 40, 300])
+def test_votes_are_those_of_a_loop(monkeypatch, n_labels):
     monkeypatch.setattr(module, "_BLOCK", 7)
     rng = np.random.default_rng(0)
-    for k in (1, 2, 5):
+    for k in (1, 2, 5, 300):
         neighbours = rng.integers(-1, 50, (50, k))
         neighbours[3] = -1
-        votes, own = rng.integers(0, 4, (2, 50))
+        votes, own = rng.integers(0, n_labels, (2, 50))
         found = count_votes(votes, neighbours, own)
         assert [column.tolist() for column in found] == votes_one_by_one(votes, neighbours, own)
 
