@@ -54,6 +54,7 @@ def selector_checks() -> Iterator[Check]:
     yield check_renaming_classes_changes_nothing
     yield check_float32_and_float64_agree
     yield check_history_is_all_that_is_read
+    yield check_an_answer_without_epochs_is_that_of_every_epoch
     yield check_unusable_samples_are_never_selected
     yield check_degenerate_logs_are_answered
     yield check_missing_columns_are_named
@@ -280,6 +281,17 @@ def check_history_is_all_that_is_read(rule: Rule) -> None:
         )
         assert short == _answer(rule, log, peer), (
             f"`history` is {rule.history}, but earlier epochs change the answer."
+        )
+
+
+def check_an_answer_without_epochs_is_that_of_every_epoch(selector: Selector) -> None:
+    """A selector that says it reads no epochs gives the same answer at each."""
+    if selector.reads_epochs:
+        return
+    for log, peer in _ordinary_logs():
+        earlier = selector.select(log.until(3), None if peer is None else peer.until(3))
+        assert earlier == selector.select(log, peer), (
+            "`reads_epochs` is False, but the answer is another one at another epoch."
         )
 
 

@@ -6,6 +6,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,6 +30,10 @@ class Selector(Rule, ABC):
     ``(f & g).select(log) == f.select(log) & g.select(log)``, and likewise for ``|``, ``-``, ``^``
     and ``~``.
     """
+
+    reads_epochs: ClassVar[bool] = True
+    """Whether an answer may differ from one epoch to the next. Not so for a rule of labels,
+    features and neighbours alone: it says False, and the bench asks it once for all epochs."""
 
     def select(self, log: TrainingLog, peer: TrainingLog | None = None) -> Selection:
         """Decide which labels of `log` to trust.

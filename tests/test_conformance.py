@@ -55,6 +55,10 @@ class PromiseBreaker(Selector, needs=("losses",)):
         self.promise = promise
         self.calls = 0
 
+    @property
+    def reads_epochs(self):
+        return self.promise != "epochs"
+
     def _select(self, log, peer):
         self.calls += 1
         loss = log.losses[0 if self.promise == "history" else -1]
@@ -81,6 +85,7 @@ class PromiseBreaker(Selector, needs=("losses",)):
         ("class names", "renaming classes in the log changed `clean`"),
         ("precision", "widening the log changed `clean`"),
         ("history", "earlier epochs change the answer"),
+        ("epochs", "`reads_epochs` is False, but the answer is another one"),
         ("degenerate", "divide by zero|invalid value"),
         ("documentation", "lacks the section Parameters, the section Notes"),
     ],

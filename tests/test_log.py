@@ -160,6 +160,22 @@ def test_neighbours_are_searched_for_once_in_a_log_and_its_views(monkeypatch):
         log.take([0, 1, 2]).nearest(5)
 
 
+def test_fewer_neighbours_are_the_first_of_more_that_were_found(monkeypatch):
+    log, _ = synthetic_log(n_samples=40)
+    features = log.features.round()  # with many equal distances
+    alone = TrainingLog(labels=log.labels, features=features).nearest(3)
+    log = TrainingLog(labels=log.labels, losses=log.losses, features=features)
+    more = log.nearest(9)
+    monkeypatch.setattr("noisyselect.log.find_neighbours", None)
+    fewer = log.until(3).nearest(3)
+    assert np.array_equal(fewer, more[:, :3])
+    assert np.array_equal(fewer, alone)
+    assert fewer.flags.c_contiguous and not fewer.flags.writeable
+    assert log.nearest(3) is fewer
+    with pytest.raises(TypeError):
+        log.nearest(10)
+
+
 def test_threads_that_ask_at_once_search_once(monkeypatch):
     calls = []
 

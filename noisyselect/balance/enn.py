@@ -86,6 +86,7 @@ class ENNCleaner(Selector, BaseCleaningSampler):  # type: ignore[misc]
     array([0, 1, 2, 3, 4])
     """
 
+    reads_epochs = False
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_neighbors": [Interval(Integral, 1, None, closed="left")],
         "vote": [StrOptions({"majority", "all"})],

@@ -72,6 +72,10 @@ class Pairs:
             log = self._shown(network, epoch)
             return log, None if peer == network else self._shown(peer, epoch)
 
+    def all_valid(self, network: str) -> bool:
+        """Return whether the network and its peer have a valid record of every sample and epoch."""
+        return all(self.logs[name].valid.all() for name in (network, self._peer(network)))
+
     def _peer(self, network: str) -> str:
         """Return the next network; the same one where there is no other."""
         place = self._networks.index(network)

@@ -45,7 +45,8 @@ class BenchRow:
         NaN if that epoch is not in the bench.
     seconds : float
         Processor time of the thread that selected: what a selection takes alone on an idle machine,
-        whatever else runs beside it. The search for neighbours is not in it.
+        whatever else runs beside it. The search for neighbours is not in it. Of a selector that
+        reads no epochs and is asked once per network, the time of that selection, in all its rows.
     peak_megabytes : float
         Most memory that Python and numpy held at once for the selection, beyond the log, in 10^6
         bytes. Measured once per run: on the first network at the last epoch; elsewhere NaN.

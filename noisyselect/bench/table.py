@@ -16,6 +16,8 @@ from itertools import product
 from statistics import fmean
 from typing import Literal, NamedTuple
 
+from threadpoolctl import threadpool_limits
+
 from noisyselect.arrays import BoolArray
 from noisyselect.bench.pairs import Pairs
 from noisyselect.bench.ranks import MeanRanks, mean_ranks
@@ -24,6 +26,7 @@ from noisyselect.errors import MissingDependencyError, MissingEvidenceError
 from noisyselect.log import TrainingLog
 from noisyselect.metrics import class_balance, jaccard, kappa_matrix, selection_quality
 from noisyselect.noise import noise_rate
+from noisyselect.selection import Selection
 from noisyselect.selector import Selector
 from noisyselect.store import Run
 
@@ -114,8 +117,10 @@ def run_bench(
     as its peer where the run has several. Of class probabilities, of either view, these logs have
     as many epochs as the selectors that need them look back on, so that a run need not fit into
     memory. Features and neighbours have no epochs: at an earlier epoch, selectors see the latest
-    ones all the same. Neighbours are searched for once per network, before any clock runs, for the
-    `n_neighbors` of each selector that has such an option.
+    ones all the same. Neighbours are searched for once per network, before any clock runs, as many
+    as the largest `n_neighbors` of the selectors that have such an option. A selector that reads no
+    epochs (`Selector.reads_epochs`) is asked once per network where all records are valid, and its
+    answer is measured at every epoch.
 
     Parameters
     ----------
@@ -224,7 +229,7 @@ def _search(logs: Iterable[TrainingLog], selectors: Iterable[Selector]) -> float
     searched = [
         log.nearest(k)
         for log in logs
-        for k in sorted(wanted)
+        for k in sorted(wanted, reverse=True)  # the most first: fewer are the first of them
         if log.neighbours is None and log.features is not None
     ]
     return time.perf_counter() - start if searched else 0.0
@@ -264,6 +269,14 @@ def _peaks(plan: _Plan, pairs: Pairs, selectors: Mapping[str, Selector]) -> dict
     return peaks
 
 
+class _Asked(NamedTuple):
+    """What a selector answered."""
+
+    selection: Selection | None
+    seconds: float
+    problem: str
+
+
 def _answers(
     plan: _Plan,
     pairs: Pairs,
@@ -271,37 +284,52 @@ def _answers(
     jobs: int,
 ) -> Generator[tuple[BenchRow, BoolArray | None]]:
     """Yield the row of each network, epoch and selector, and the mask of what was kept, if any."""
-    questions = product(plan.networks, plan.epochs, selectors.items())
+    questions = product(plan.networks, plan.epochs, selectors)
 
-    def answer(
-        question: tuple[str, int, tuple[str, Selector]],
-    ) -> tuple[BenchRow, BoolArray | None]:
-        network, epoch, item = question
-        return _answer(plan.run, network, *pairs.at(network, epoch), *item)
+    def ask(network: str, epoch: int, name: str) -> _Asked:
+        return _ask(selectors[name], *pairs.at(network, epoch))
+
+    def answer(question: tuple[str, int, str]) -> tuple[BenchRow, BoolArray | None]:
+        network, epoch, name = question
+        shared = once.get((network, name))
+        asked = ask(*question) if shared is None else shared.result()
+        return _row(plan.run, pairs.at(network, epoch)[0], network, name, asked)
 
     # Threads and not processes: numpy works outside the interpreter's lock, and all read one log.
     pool = ThreadPoolExecutor(jobs)
     try:
-        yield from pool.map(answer, questions)
+        # A product of matrices takes one thread, or those of all jobs would wait for each other.
+        with threadpool_limits(1, user_api="blas"):
+            # These are begun before the questions that wait for them.
+            once = {
+                (network, name): pool.submit(ask, network, plan.epochs[0], name)
+                for network in plan.networks
+                if pairs.all_valid(network)
+                for name, selector in selectors.items()
+                if not selector.reads_epochs
+            }
+            yield from pool.map(answer, questions)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _answer(
-    run: Run,
-    network: str,
-    log: TrainingLog,
-    peer: TrainingLog | None,
-    name: str,
-    selector: Selector,
-) -> tuple[BenchRow, BoolArray | None]:
-    row = BenchRow(str(run.path), name, network, int(log.epochs[-1]), log.n_samples)
+def _ask(selector: Selector, log: TrainingLog, peer: TrainingLog | None) -> _Asked:
     start = time.thread_time()
     try:
         selection = selector.select(log, peer)
     except (MissingEvidenceError, MissingDependencyError) as error:
-        return replace(row, problem=str(error)), None
-    seconds = time.thread_time() - start
+        return _Asked(None, math.nan, str(error))
+    return _Asked(selection, time.thread_time() - start, "")
+
+
+def _row(
+    run: Run, log: TrainingLog, network: str, name: str, asked: _Asked
+) -> tuple[BenchRow, BoolArray | None]:
+    """Return the measures of an answer, with the losses of the last epoch of `log`."""
+    row = BenchRow(str(run.path), name, network, int(log.epochs[-1]), log.n_samples)
+    selection, seconds, problem = asked
+    if selection is None:
+        return replace(row, problem=problem), None
     measures = class_balance(selection, run.labels, run.n_classes)._asdict()
     if run.truth is not None:
         losses = None if log.losses is None else log.losses[-1]

@@ -96,6 +96,8 @@ class CurriculumNetSelector(Selector, needs=("features",)):
     densest tier of its class
     """
 
+    reads_epochs = False
+
     stage: Literal[1, 2] = 1
     density_t: float = 0.6
 

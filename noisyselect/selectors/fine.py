@@ -83,6 +83,8 @@ class FINESelector(Selector, needs=("features",)):
     array([ True,  True,  True,  True, False, False])
     """
 
+    reads_epochs = False
+
     threshold: float = 0.5
 
     def __post_init__(self) -> None:
