@@ -148,5 +148,5 @@ def _warn_of_lost_classes(before: AnyArray, after: AnyArray) -> None:
             f"ENNCleaner: {lost.size} of {before.size} classes lose all samples: {first(lost)}. "
             "Smaller classes need a smaller `n_neighbors`.",
             DegenerateWarning,
-            stacklevel=3,
+            stacklevel=6,
         )

@@ -17,8 +17,8 @@ from noisyselect.selection import Selection
 from noisyselect.selector import Selector
 from noisyselect.selectors.shares import (
     check_clean_rate,
-    estimated_clean_rate,
     forget_rate,
+    given_or_estimated,
     keep_all,
 )
 
@@ -268,10 +268,8 @@ def _select(
     method = type(selector).__name__
     losses = chooser.losses[-selector.window :].astype(np.float64)
     if (losses == losses[:, :1]).all():
-        return keep_all(chooser, method, "all losses are equal")
-    rate = selector.clean_rate
-    if rate is None:
-        rate = estimated_clean_rate(chooser, method)
+        return keep_all(chooser, method, "all losses are equal", depth=1)
+    rate = given_or_estimated(selector.clean_rate, chooser, method)
     first = chooser.n_epochs - len(losses)
     chosen = np.ones(chooser.n_samples)
     for t in range(len(losses)):

@@ -14,8 +14,8 @@ from noisyselect.selection import Selection
 from noisyselect.selector import Selector
 from noisyselect.selectors.shares import (
     check_clean_rate,
-    estimated_clean_rate,
     forget_rate,
+    given_or_estimated,
     keep_all,
 )
 
@@ -103,9 +103,7 @@ class CoTeachingSelector(Selector, needs=("losses",)):
         losses = chooser.losses[-1]
         if losses.min() == losses.max():
             return keep_all(log, method, "all losses are equal")
-        rate = self.clean_rate
-        if rate is None:
-            rate = estimated_clean_rate(chooser, method)
+        rate = given_or_estimated(self.clean_rate, chooser, method)
         batches = last_batches(log.batches, log.n_samples)
         share = keep_rate(int(log.epochs[-1]), rate, self.n_gradual)
         clean = lowest_of_batches(losses, batches, share)

@@ -13,7 +13,7 @@ from noisyselect.numeric.ranks import midranks
 from noisyselect.selection import Selection
 from noisyselect.selector import Selector
 from noisyselect.selectors.co_teaching import CoTeachingSelector, check_schedule, keep_rate
-from noisyselect.selectors.shares import estimated_clean_rate, keep_all, warn
+from noisyselect.selectors.shares import given_or_estimated, keep_all, warn
 
 
 @dataclass(frozen=True, repr=False)
@@ -117,9 +117,7 @@ class CoTeachingPlusSelector(Selector, needs=("losses", "predictions")):
         disagree = log.predictions[-1] != peer.predictions[-1]
         if not disagree.any():
             warn(method, "the networks predict every sample alike; no label is kept")
-        rate = self.clean_rate
-        if rate is None:
-            rate = estimated_clean_rate(peer, method)
+        rate = given_or_estimated(self.clean_rate, peer, method)
         rows, batches = np.flatnonzero(disagree), last_batches(log.batches, log.n_samples)
         clean = np.zeros(log.n_samples, dtype=bool)
         share = keep_rate(epoch, rate, self.n_gradual)

@@ -185,7 +185,7 @@ class ConsensusSelector(Selector, needs=("losses",)):
         )
 
     def _warn(self, text: str) -> None:
-        warnings.warn(f"ConsensusSelector: {text}.", DegenerateWarning, stacklevel=5)
+        warnings.warn(f"ConsensusSelector: {text}.", DegenerateWarning, stacklevel=6)
 
 
 def _losses(log: TrainingLog) -> FloatArray:

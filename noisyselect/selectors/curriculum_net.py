@@ -125,7 +125,7 @@ class CurriculumNetSelector(Selector, needs=("features",)):
                 f"CurriculumNetSelector: {len(undivided)} classes ({first(np.array(undivided))}) "
                 "cannot be divided into three tiers of density; every label is kept there.",
                 DegenerateWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         return Selection(clean=tier < self.stage, score=score, reason=_REASONS[tier])
 

@@ -15,7 +15,7 @@ from noisyselect.selection import Selection
 from noisyselect.selector import Selector
 from noisyselect.selectors.shares import (
     check_clean_rate,
-    estimated_clean_rate,
+    given_or_estimated,
     keep_all,
     require_epochs,
     warn,
@@ -109,9 +109,7 @@ class DataMapSelector(Selector, needs=("losses",)):
         confidence, variability = _coordinates(log.losses[-self.window :])
         if confidence.min() == confidence.max():
             return keep_all(log, method, "all confidences are equal")
-        rate = self.clean_rate
-        if rate is None:
-            rate = estimated_clean_rate(log, method)
+        rate = given_or_estimated(self.clean_rate, log, method)
         steadiest_first = np.lexsort((log.losses[-1], variability))
         place = np.empty(log.n_samples, dtype=int)
         place[steadiest_first] = np.arange(log.n_samples)

@@ -100,7 +100,7 @@ class FINESelector(Selector, needs=("features",)):
                 f"FINESelector: in {collapsed.size} classes ({first(collapsed)}) the alignments do "
                 "not fall into two groups; every label is kept there.",
                 DegenerateWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         clean = posterior > self.threshold
         reason = np.where(clean, "points with its class", "points away from its class")

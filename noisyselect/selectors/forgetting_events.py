@@ -13,7 +13,7 @@ from noisyselect.selection import Selection
 from noisyselect.selector import Selector
 from noisyselect.selectors.shares import (
     check_clean_rate,
-    estimated_clean_rate,
+    given_or_estimated,
     keep_all,
     require_epochs,
     warn,
@@ -108,9 +108,7 @@ class ForgettingEventsSelector(Selector, needs=("predictions",)):
         forgotten = events + (n_epochs - n_learnt) / (n_epochs + 1)
         if forgotten.min() == forgotten.max():
             return keep_all(log, method, "all samples are learnt and forgotten alike")
-        rate = self.clean_rate
-        if rate is None:
-            rate = estimated_clean_rate(log, method)
+        rate = given_or_estimated(self.clean_rate, log, method)
         clean = lowest_or_equal(forgotten, round(rate * log.n_samples))
         if not clean.any():
             warn(method, f"a share of {rate:.3g} is less than one sample; no label is kept")

@@ -122,4 +122,4 @@ class GMMSelector(Selector, needs=("losses",)):
         return Selection(clean=clean, score=posterior, trust=posterior, reason=reason)
 
     def _warn(self, text: str) -> None:
-        warnings.warn(f"GMMSelector: {text}.", DegenerateWarning, stacklevel=5)
+        warnings.warn(f"GMMSelector: {text}.", DegenerateWarning, stacklevel=6)

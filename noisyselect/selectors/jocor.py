@@ -13,7 +13,7 @@ from noisyselect.numeric.ranks import midranks
 from noisyselect.selection import Selection
 from noisyselect.selector import Selector
 from noisyselect.selectors.co_teaching import check_schedule, keep_rate
-from noisyselect.selectors.shares import estimated_clean_rate, keep_all
+from noisyselect.selectors.shares import given_or_estimated, keep_all
 
 # Probabilities are raised to the least of float32, for their logarithms.
 LEAST = float(np.finfo(np.float32).tiny)
@@ -118,9 +118,8 @@ class JoCoRSelector(Selector, needs=("probabilities",)):
         method = type(self).__name__
         if joint.min() == joint.max():
             return keep_all(log, method, "all joint losses are equal")
-        rate = self.clean_rate
-        if rate is None:
-            rate = estimated_clean_rate(TrainingLog(log.labels, losses=fit[None] / 2), method)
+        fitted = TrainingLog(log.labels, losses=fit[None] / 2)
+        rate = given_or_estimated(self.clean_rate, fitted, method)
         share = keep_rate(int(log.epochs[-1]), rate, self.n_gradual)
         clean = lowest_of_batches(joint, last_batches(log.batches, log.n_samples), share)
         return Selection(

@@ -12,7 +12,7 @@ from noisyselect.log import TrainingLog
 from noisyselect.numeric.ranks import lowest, quick_midranks
 from noisyselect.selection import Reasons, Selection
 from noisyselect.selector import Selector
-from noisyselect.selectors.gmm import GMMSelector
+from noisyselect.selectors.shares import given_or_estimated
 
 
 @dataclass(frozen=True, repr=False)
@@ -106,16 +106,14 @@ class LossVariationSelector(Selector, needs=("losses",)):
             )
         assert log.losses is not None
         variance = log.rank_variance(self.window, self.change)
-        rate = self.clean_rate
-        if rate is None:
-            rate = GMMSelector().select(log).clean.mean()
+        rate = given_or_estimated(self.clean_rate, log, type(self).__name__)
         clean = lowest(variance, round(rate * log.n_samples), ties=log.losses[-1])
         if not clean.any():
             warnings.warn(
                 f"LossVariationSelector: a share of {rate:.3g} of {log.n_samples} samples is none; "
                 "no label is kept.",
                 DegenerateWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         return Selection(
             clean=clean,

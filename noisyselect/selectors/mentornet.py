@@ -13,7 +13,7 @@ from noisyselect.log import TrainingLog
 from noisyselect.numeric.ranks import midranks
 from noisyselect.selection import Selection
 from noisyselect.selector import Selector
-from noisyselect.selectors.shares import estimated_clean_rate, keep_all, warn
+from noisyselect.selectors.shares import given_or_estimated, keep_all, warn
 
 Curriculum = Literal["mentornet-pd", "self-paced", "linear", "focal", "hard-example"]
 Vector = npt.NDArray[np.float64]
@@ -149,9 +149,7 @@ class MentorNetSelector(Selector, needs=("losses",)):
         method, loss = type(self).__name__, log.losses[-1].astype(np.float64)
         if loss.min() == loss.max():
             return keep_all(log, method, "all losses are equal")
-        percentile = self.percentile
-        if percentile is None:
-            percentile = estimated_clean_rate(log, method)
+        percentile = given_or_estimated(self.percentile, log, method)
         of_epochs = [
             np.quantile(epoch.astype(np.float64), percentile)
             for epoch in log.losses[-self.window :]

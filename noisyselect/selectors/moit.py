@@ -169,7 +169,7 @@ def agreeing_selection(name: str, agreement: Agreement, clean: BoolArray) -> Sel
         warnings.warn(
             f"{name}: the neighbours confirm too few labels of some class; no label is kept.",
             DegenerateWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
     reason = np.where(
         clean,

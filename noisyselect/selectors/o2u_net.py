@@ -12,7 +12,7 @@ from noisyselect.log import TrainingLog
 from noisyselect.numeric.ranks import lowest, midranks
 from noisyselect.selection import Selection
 from noisyselect.selector import Selector
-from noisyselect.selectors.shares import check_clean_rate, estimated_clean_rate, keep_all, warn
+from noisyselect.selectors.shares import check_clean_rate, given_or_estimated, keep_all, warn
 
 # A cycle starts where the rate at least doubles. A linear warm-up does so at its second epoch at
 # most, which loses no more than the epochs before.
@@ -107,9 +107,7 @@ class O2UNetSelector(Selector, needs=("losses",)):
         total = losses[start:].sum(axis=0, dtype=np.float64)
         if total.min() == total.max():
             return keep_all(log, method, "all losses are equal")
-        rate = self.clean_rate
-        if rate is None:
-            rate = estimated_clean_rate(log, method)
+        rate = given_or_estimated(self.clean_rate, log, method)
         clean = lowest(total, round(rate * log.n_samples), ties=losses[-1])
         if not clean.any():
             warn(method, f"a share of {rate:.3g} is less than one sample; no label is kept")

@@ -13,7 +13,7 @@ from noisyselect.log import TrainingLog
 from noisyselect.numeric.ranks import lowest_per_group, midranks
 from noisyselect.selection import Selection
 from noisyselect.selector import Selector
-from noisyselect.selectors.shares import estimated_clean_rate
+from noisyselect.selectors.shares import given_or_estimated
 
 _KEPT = "small loss in its class"
 
@@ -107,9 +107,7 @@ class ProMixSelector(Selector, needs=("losses",)):
                 stacklevel=5,
             )
             return Selection(clean=np.ones(loss.size, dtype=bool), reason=np.full(loss.size, _KEPT))
-        rate = self.clean_rate
-        if rate is None:
-            rate = estimated_clean_rate(log, type(self).__name__)
+        rate = given_or_estimated(self.clean_rate, log, type(self).__name__)
         # The small term absorbs float error: 0.7 * 10 is 7.000000000000001 in some products.
         quota = max(1, math.ceil(rate * log.n_samples / log.n_classes - 1e-9))
         base = lowest_per_group(loss, log.labels, quota, ties=log.ids)

@@ -14,7 +14,7 @@ from noisyselect.numeric.batches import last_batches, lowest_of_batches
 from noisyselect.numeric.ranks import midranks
 from noisyselect.selection import Selection
 from noisyselect.selector import Selector
-from noisyselect.selectors.shares import check_clean_rate, estimated_clean_rate, keep_all
+from noisyselect.selectors.shares import check_clean_rate, given_or_estimated, keep_all
 
 
 @dataclass(frozen=True, repr=False)
@@ -129,9 +129,7 @@ class SELFIESelector(Selector, needs=("losses", "predictions")):
         refurbished, given = uncertainty <= self.threshold, label == log.labels
         if losses.min() == losses.max() and not (refurbished & ~given).any():
             return keep_all(log, type(self).__name__, "all losses are equal")
-        rate = self.clean_rate
-        if rate is None:
-            rate = estimated_clean_rate(log, type(self).__name__)
+        rate = given_or_estimated(self.clean_rate, log, type(self).__name__)
         batches = last_batches(log.batches, log.n_samples)
         small = lowest_of_batches(losses, batches, rate, round_up=True)
         tier = np.where(refurbished, np.where(given, 2, 0), 1)

@@ -18,8 +18,10 @@ def check_clean_rate(clean_rate: float | None) -> None:
         raise ValueError(f"`clean_rate` must lie in (0, 1], got {clean_rate!r}.")
 
 
-def estimated_clean_rate(log: TrainingLog, method: str) -> float:
-    """Return the share of samples that `GMMSelector` keeps on the last epoch of `log`."""
+def given_or_estimated(clean_rate: float | None, log: TrainingLog, method: str) -> float:
+    """Return `clean_rate`, or for None the share that `GMMSelector` keeps on the last epoch."""
+    if clean_rate is not None:
+        return clean_rate
     if log.losses is None:
         raise MissingEvidenceError(
             f"{method} needs `losses` to estimate how many samples to keep, but this log has only "
@@ -63,10 +65,14 @@ def forget_rate(epoch: int, noise_rate: float, n_gradual: int, exponent: float =
     return float(np.linspace(0, noise_rate**exponent, n_gradual)[epoch])
 
 
-def keep_all(log: TrainingLog, method: str, why: str) -> Selection:
-    """Return all samples of `log` with score 1, and warn: nothing speaks against any label."""
-    # The level is that of the caller of `select`, as in `warn`.
-    warnings.warn(f"{method}: {why}; every label is kept.", DegenerateWarning, stacklevel=6)
+def keep_all(log: TrainingLog, method: str, why: str, depth: int = 0) -> Selection:
+    """Return all samples of `log` with score 1, and warn: nothing speaks against any label.
+
+    The warning names the line that called `select`; `depth` counts the functions between this one
+    and the selector's `_select`.
+    """
+    text = f"{method}: {why}; every label is kept."
+    warnings.warn(text, DegenerateWarning, stacklevel=6 + depth)
     everything = np.ones(log.n_samples, dtype=bool)
     return Selection(
         clean=everything,
@@ -76,5 +82,5 @@ def keep_all(log: TrainingLog, method: str, why: str) -> Selection:
 
 
 def warn(method: str, text: str) -> None:
-    """Warn that the evidence of `method` is degenerate."""
+    """Warn, from its `_select`, that the evidence of `method` is degenerate."""
     warnings.warn(f"{method}: {text}.", DegenerateWarning, stacklevel=6)

@@ -13,8 +13,8 @@ from noisyselect.selection import Selection
 from noisyselect.selector import Selector
 from noisyselect.selectors.shares import (
     check_clean_rate,
-    estimated_clean_rate,
     forget_rate,
+    given_or_estimated,
     keep_all,
     warn,
 )
@@ -111,9 +111,7 @@ class SmallLossSelector(Selector, needs=("losses",)):
         method, loss = type(self).__name__, log.losses[-1]
         if loss.min() == loss.max():
             return keep_all(log, method, "all losses are equal")
-        rate = self.clean_rate
-        if rate is None:
-            rate = estimated_clean_rate(log, method)
+        rate = given_or_estimated(self.clean_rate, log, method)
         keep_rate = 1 - forget_rate(int(log.epochs[-1]), 1 - rate, self.n_gradual, self.exponent)
         groups = log.labels if self.per_class else np.zeros_like(log.labels)
         clean, rank = np.zeros(log.n_samples, dtype=bool), np.zeros(log.n_samples)

@@ -121,7 +121,7 @@ class TCLSelector(Selector, needs=("probabilities", "features")):
         return Selection(clean=clean, score=posterior, trust=posterior, reason=reason)
 
     def _warn(self, text: str) -> None:
-        warnings.warn(f"TCLSelector: {text}.", DegenerateWarning, stacklevel=5)
+        warnings.warn(f"TCLSelector: {text}.", DegenerateWarning, stacklevel=6)
 
 
 def _assignment(
