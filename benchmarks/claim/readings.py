@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from noisyselect import ConsensusSelector, Selector, VRLVSelector
+from noisyselect import ConsensusSelector, GMMSelector, Selection, Selector, VRLVSelector
 from noisyselect.numeric.ranks import loss_changes, midranks, variance_of_ranks
 
 
@@ -107,6 +107,36 @@ class TrustPosterior(VRLVSelector):
         return replace(selection, trust=evidence.posteriors[role])
 
 
+class AllLabelled(Selector, needs=("losses",)):
+    """No sample is unlabelled: each is trained on its label as far as it is trusted.
+
+    With trust w the target of a step is w y + (1 - w) p: what a label is not trusted for goes to
+    the network's own prediction. `trust` is the posterior of the mixture on the peer's losses, or
+    the mean probability of the label in both networks.
+    """
+
+    history = 1
+
+    def __init__(self, trust="posterior"):
+        self.trust = trust
+
+    def _select(self, log, peer):
+        if self.trust == "posterior":
+            trust = GMMSelector().select(log).score
+        else:
+            trust = np.mean([np.exp(-each.losses[-1]) for each in (log, peer)], axis=0)
+        return Selection(clean=np.ones(log.n_samples, dtype=bool), trust=trust)
+
+
+class TrustedConsensus(ConsensusSelector):
+    """What the consensus keeps, trusted as DivideMix does: by the mixture on the peer's losses."""
+
+    def _select(self, log, peer):
+        selection = super()._select(log, peer)
+        posterior = GMMSelector().select(log).score
+        return replace(selection, trust=np.where(selection.clean, posterior, 1.0))
+
+
 class Method(NamedTuple):
     """How the trainer trains (`Settings.method`), and on what: by default its own selector."""
 
@@ -138,7 +168,11 @@ METHODS = {
     "ce": Method("ce"),
     "coteaching": Method("coteaching"),
     "dividemix": Method("dividemix"),
+    # DivideMix's training on other selections
     "consensus": Method("dividemix", ConsensusSelector),
+    "consensus-trust": Method("dividemix", TrustedConsensus),
+    "all-posterior": Method("dividemix", AllLabelled, {"trust": "posterior"}),
+    "all-probability": Method("dividemix", AllLabelled, {"trust": "probability"}),
     "vrlvmix": Method("vrlvmix"),
     # Eq. 3
     "absolute": reading(change="absolute"),
