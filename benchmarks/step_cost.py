@@ -12,6 +12,7 @@ turns; what is printed are quartiles over the turns. The goal is a ratio of 1.1.
 
 import argparse
 import time
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,6 +129,16 @@ def measure(case, n_steps, turns, device):
     return np.array(taken[1:]) / n_steps
 
 
+def waits(case):
+    """Return how often the host waits for the accelerator in the steps of a turn, by torch."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        case.step()
+        torch.cuda.set_sync_debug_mode("default")
+    return sum("synchronizing" in str(warning.message) for warning in caught)
+
+
 def printed_profile(case, device):
     """Return where the operators of a few steps spend their time, by torch's profiler."""
     activities = [ProfilerActivity.CPU]
@@ -170,6 +181,8 @@ def main():
         low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75))
         ratio = f"{middle:.2f} [{low:.2f}, {high:.2f}]"
         table.add_row(name, str(size), f"{passes:.1f}", f"{step:.1f}", ratio)
+        if device.type == "cuda":
+            console.print(f"{name}: the host waits {waits(case)} times in {options.steps} steps")
         if options.profile:
             console.print(printed_profile(case, device), highlight=False, crop=False)
     console.print(table)
