@@ -500,10 +500,9 @@ thread; ratios travel between machines, seconds do not.
   it was timed on {searched} samples, and the ratio at a million is reckoned from that. A search
   costs us too, once, with faiss.
 
-What keeps VRLV from its limit: it is some thirty passes of numpy, each of which writes an array for
-the next to read, and 20 look-ups for each candidate and anchor, anywhere in memory. At ten million
-samples, where no array fits into a cache, a third of its time is spent by the system on handing
-out fresh memory.
+What keeps VRLV from its limit: numpy reads and writes a block some sixty times where one pass could
+do; the blocks of 16,384 samples stay in the cache. A fifth of the time are look-ups of neighbours,
+which lie anywhere in memory: 20 for each candidate of ENN and for the anchors that come first.
 
 ## Larger sets
 

@@ -115,6 +115,8 @@ class TrainingLog:
     epochs: IntArray = None  # type: ignore[assignment]
     batches: IntArray | None = None
     second_view: FloatArray | None = None
+    # Whether every loss is finite and every prediction known; then nobody has to look again.
+    _complete: bool = field(default=False, init=False, repr=False)
     # Neighbours found so far, by k; shared by all views with the same features.
     _found: dict[int, IntArray] = field(default_factory=dict, init=False, repr=False)
     # Ranks of loss changes; shared by all views of the same samples.
@@ -156,7 +158,8 @@ class TrainingLog:
         for name, values in columns.items():
             object.__setattr__(self, name, read_only(values))
         object.__setattr__(self, "n_classes", n_classes)
-        _warn_non_finite(self)
+        known = self.predictions is None or self.predictions.min(initial=0) >= 0
+        object.__setattr__(self, "_complete", bool(_warn_non_finite(self) and known))
 
     @property
     def n_samples(self) -> int:
@@ -174,7 +177,7 @@ class TrainingLog:
         return tuple(
             name
             for name in TrainingLog.__dataclass_fields__
-            if name not in ("n_classes", "epochs", "_found", "_ranked")
+            if name not in ("n_classes", "epochs", "_complete", "_found", "_ranked")
             and getattr(self, name) is not None
         )
 
@@ -186,6 +189,13 @@ class TrainingLog:
             valid &= np.isfinite(self.losses)
         if self.predictions is not None:
             valid &= self.predictions >= 0
+        return valid
+
+    def valid_in_last(self, n_epochs: int) -> BoolArray:
+        """Return which samples have a valid record in all of the last epochs, see `valid`."""
+        if self._complete:
+            return np.broadcast_to(np.True_, self.n_samples)
+        valid: BoolArray = np.logical_and.reduce(self.valid[-n_epochs:], axis=0)
         return valid
 
     def last(self, n_epochs: int) -> TrainingLog:
@@ -421,12 +431,13 @@ def _check_neighbours(neighbours: IntArray, n_samples: int) -> None:
         )
 
 
-def _warn_non_finite(log: TrainingLog) -> None:
+def _warn_non_finite(log: TrainingLog) -> bool:
+    """Return whether all losses are finite, and warn if not."""
     if log.losses is None:
-        return
+        return True
     finite = np.isfinite(log.losses)
     if finite.all():
-        return
+        return True
     epochs, samples = np.nonzero(~finite)
     epoch, ids = log.epochs[epochs[0]], log.ids[samples[epochs == epochs[0]]]
     warnings.warn(
@@ -435,3 +446,4 @@ def _warn_non_finite(log: TrainingLog) -> None:
         NonFiniteWarning,
         stacklevel=4,
     )
+    return False

@@ -64,7 +64,7 @@ class Rule:
     def _usable(self, log: TrainingLog, peer: TrainingLog | None) -> BoolArray:
         """Return which samples have a valid record in the epochs read, or refuse the logs."""
         self._require(log)
-        usable: BoolArray = np.all(log.valid[-self.history :], axis=0)
+        usable = log.valid_in_last(self.history)
         if peer is not None:
             self._require(peer)
             if not np.array_equal(log.epochs[-1:], peer.epochs[-1:]):
@@ -77,7 +77,7 @@ class Rule:
                     "`peer` must be the log of a second network over the same samples in the same "
                     "order, got other ids or labels."
                 )
-            usable &= np.all(peer.valid[-self.history :], axis=0)
+            usable = usable & peer.valid_in_last(self.history)
         return usable
 
     def _require(self, log: TrainingLog) -> None:

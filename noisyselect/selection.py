@@ -23,6 +23,14 @@ from noisyselect.arrays import (
     sample_ids,
     to_numpy,
 )
+from noisyselect.numeric.blocks import blocks
+
+
+def _within(values: FloatArray, top: float) -> bool:
+    """Return whether all values lie in [0, top]; NaN does not."""
+    return all(
+        values[block].min() >= 0 and values[block].max() <= top for block in blocks(values.size)
+    )
 
 
 def _same(a: object, b: object) -> bool:
@@ -214,8 +222,7 @@ class Selection:
         for name, top in (("score", 1.0), ("trust", 1.0), ("weights", np.inf)):
             given = getattr(self, name)
             values[name] = column(name, clean if given is None else given, np.float64)
-            # Written so that NaN fails too.
-            if not (values[name].min(initial=0.0) >= 0 and values[name].max(initial=0.0) <= top):
+            if not _within(values[name], top):
                 raise ValueError(f"`{name}` must lie in [0, {top:g}] and be finite.")
         if np.isinf(values["weights"].max(initial=0.0)):
             raise ValueError("`weights` must be finite.")

@@ -135,6 +135,19 @@ def test_a_missing_prediction_is_not_a_valid_record():
     assert log.valid.tolist() == [[True, False]]
 
 
+def test_what_is_valid_in_the_last_epochs_is_known_with_and_without_a_second_look():
+    losses = np.ones((3, 4))
+    log = TrainingLog(labels=[0, 1, 0, 1], losses=losses)
+    assert log.last(2).take([3, 1]).valid_in_last(2).tolist() == [True, True]
+    losses[1, 2] = np.nan
+    with pytest.warns(NonFiniteWarning):
+        log = TrainingLog(labels=[0, 1, 0, 1], losses=losses)
+    assert log.valid_in_last(1).all()
+    assert log.valid_in_last(2).tolist() == [True, True, False, True]
+    log = TrainingLog(labels=[0, 1], predictions=[[0, -1], [0, 1]])
+    assert log.valid_in_last(2).tolist() == [True, False]
+
+
 def test_an_epoch_before_the_first_is_refused():
     log = TrainingLog(labels=[0], losses=[[1.0], [2.0]], epochs=[5, 6])
     assert log.until(6).n_epochs == 1

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from noisyselect.arrays import AnyArray, BoolArray, IntArray
-from noisyselect.numeric.groups import rows_by_group
-from noisyselect.numeric.neighbours import count_in_rows
+from noisyselect.arrays import AnyArray, BoolArray, FloatArray, IntArray
+from noisyselect.numeric.blocks import blocks
+from noisyselect.numeric.groups import count_groups, rows_by_group
+from noisyselect.numeric.neighbours import count_in_rows, neighbours_of
 from noisyselect.selection import MixupRecipes
 
-# Anchors whose neighbours are looked at at once.
-_ROWS = 1 << 14
+Rows = npt.NDArray[np.intp]
+
+# How many anchors are asked for a partner, for each that is needed: few have none. At last all.
+_AHEAD = (1.25, 5.0, np.inf)
 
 
 def knn_mixup_recipes(
@@ -57,24 +61,36 @@ def knn_mixup_recipes(
     The anchors of a class take turns, each turn with the next nearest neighbour in the pool, so no
     anchor is used twice before all are used once, and no pair before all pairs are.
 
-    Cost: O(n_samples k), one look-up for each neighbour of an anchor; sorted are the recipes alone.
+    Cost: O(n_samples k) at most, one look-up for each neighbour of an anchor; where the first turn
+    is enough, only the anchors that come first are asked. Sorted are the recipes alone.
     """
-    lot = _lots(ids, rng)
-    anchor_rows = np.flatnonzero(anchors & (counts[labels] > 0))
     # -1 points to the extra last place, which is in no pool.
     in_pool = np.append(pool, False)
-    chosen_rows, chosen_turns = [], []
-    for label, of_class in rows_by_group(labels[anchor_rows]) if anchor_rows.size else ():
-        count = int(counts[label])
-        rows, n_partners = _first_in_line(neighbours, in_pool, anchor_rows[of_class], lot, count)
-        for place, turn in _take_turns(n_partners, lot[rows], count):
-            chosen_rows.append(rows[place])
-            chosen_turns.append(np.full(place.size, turn))
-    rows = np.concatenate(chosen_rows or [np.zeros(0, dtype=np.intp)])
-    turns = np.concatenate(chosen_turns or [np.zeros(0, dtype=np.intp)])
-    order = np.argsort(lot[rows], kind="stable")
-    anchor, partner = rows[order], _partner_of_turn(neighbours, in_pool, rows[order], turns[order])
-    lam: npt.NDArray[np.float64] = rng.beta(alpha, alpha, rows.size)
+    n_anchors = count_groups(labels, anchors, counts.size)
+    before_lots = rng.bit_generator.state
+    short = (counts > 0) & (n_anchors > 0)
+    several_turns = False
+    pairs: list[_Pairs] = []
+    for ahead in _AHEAD:
+        if not short.any():
+            break
+        several_turns = ahead == np.inf
+        ends = np.where(short, ahead * np.maximum(counts, 1), 0) / np.maximum(n_anchors, 1)
+        rng.bit_generator.state = before_lots
+        for label, queue in _queues(labels, ids, anchors, ends, rng):
+            count = int(counts[label])
+            if several_turns:
+                pairs.append(_all_turns(neighbours, in_pool, queue, count))
+            elif (paired := _first_turn(neighbours, in_pool, queue, count)) is not None:
+                pairs.append(paired)
+                short[label] = False
+    no_rows = np.zeros(0, dtype=np.intp)
+    pairs.append(_Pairs(no_rows, no_rows, np.zeros(0)))
+    anchor, partner, lots = (np.concatenate(column) for column in zip(*pairs, strict=True))
+    # A stable sort takes six times as long, and only an anchor's several turns need it.
+    order = np.argsort(lots, kind="stable" if several_turns else None)
+    anchor, partner = anchor[order], partner[order]
+    lam: npt.NDArray[np.float64] = rng.beta(alpha, alpha, anchor.size)
     return MixupRecipes(
         anchors=ids[anchor],
         partners=ids[partner],
@@ -83,48 +99,91 @@ def knn_mixup_recipes(
     )
 
 
-def _lots(ids: AnyArray, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Return a random number for each sample, handed out in the order of the ids."""
-    drawn = rng.random(ids.size)
+class _Queue(NamedTuple):
+    """Anchors of one class, and the lots by which they come first."""
+
+    rows: Rows
+    lots: FloatArray
+
+    def take(self, places: npt.NDArray[np.intp]) -> _Queue:
+        return _Queue(self.rows[places], self.lots[places])
+
+
+class _Pairs(NamedTuple):
+    """Rows of anchors and their partners, and the lots of the anchors."""
+
+    anchors: Rows
+    partners: Rows
+    lots: FloatArray
+
+
+def _queues(
+    labels: IntArray,
+    ids: AnyArray,
+    anchors: BoolArray,
+    ends: FloatArray,
+    rng: np.random.Generator,
+) -> Iterator[tuple[int, _Queue]]:
+    """Yield each class with those of its anchors whose lot is below the end of the class."""
+    rows, lots = [], []
+    for block, lot in _lots(ids, rng):
+        of_block = np.flatnonzero(anchors[block])
+        of_anchors = lot.take(of_block)
+        taken = np.flatnonzero(of_anchors < ends.take(labels[block].take(of_block)))
+        rows.append(of_block.take(taken) + block.start)
+        lots.append(of_anchors.take(taken))
+    queue = _Queue(np.concatenate(rows), np.concatenate(lots))
+    for label, places in rows_by_group(labels[queue.rows]) if queue.rows.size else ():
+        yield label, queue.take(places)
+
+
+def _lots(ids: AnyArray, rng: np.random.Generator) -> Iterator[tuple[slice, FloatArray]]:
+    """Yield blocks of samples with a random number for each, handed out in the order of the ids."""
     if np.all(ids[1:] > ids[:-1]):
-        return drawn
+        for block in blocks(ids.size):
+            yield block, rng.random(block.stop - block.start)
+        return
     lot = np.empty(ids.size)
-    lot[np.argsort(ids, kind="stable")] = drawn
-    return lot
+    lot[np.argsort(ids, kind="stable")] = rng.random(ids.size)
+    for block in blocks(ids.size):
+        yield block, lot[block]
 
 
-def _first_in_line(
-    neighbours: IntArray,
-    in_pool: BoolArray,
-    rows: npt.NDArray[np.intp],
-    lot: npt.NDArray[np.float64],
-    count: int,
-) -> tuple[npt.NDArray[np.intp], IntArray]:
-    """Return the anchors of a class that may have a turn, and how many partners each has.
-
-    Where the first turn is enough, only those with the smallest lots are asked for partners.
-    """
-    n_asked = 2 * count
-    while n_asked < rows.size:
-        asked = rows[np.argpartition(lot[rows], n_asked - 1)[:n_asked]]
-        n_partners = _count_partners(neighbours, in_pool, asked)
-        if np.count_nonzero(n_partners) >= count:
-            return asked, n_partners
-        n_asked *= 2
-    return rows, _count_partners(neighbours, in_pool, rows)
+def _first_turn(
+    neighbours: IntArray, in_pool: BoolArray, queue: _Queue, count: int
+) -> _Pairs | None:
+    """Return `count` of the anchors with their nearest partner, if so many of them have one."""
+    first = np.zeros(queue.rows.size, dtype=np.intp)
+    partner = _partner_of_turn(neighbours, in_pool, queue.rows, first)
+    paired = np.flatnonzero(partner >= 0)
+    if paired.size < count:
+        return None
+    paired = paired[np.argpartition(queue.lots[paired], count - 1)[:count]]
+    rows, lots = queue.take(paired)
+    return _Pairs(rows, partner[paired], lots)
 
 
-def _count_partners(neighbours: IntArray, in_pool: BoolArray, rows: IntArray) -> IntArray:
+def _all_turns(neighbours: IntArray, in_pool: BoolArray, queue: _Queue, count: int) -> _Pairs:
+    """Return `count` pairs, of all anchors of a class; none if no anchor has a partner."""
+    n_partners = _count_partners(neighbours, in_pool, queue.rows)
+    taken = list(_take_turns(n_partners, queue.lots, count))
+    places = np.concatenate([places for places, _ in taken] or [np.zeros(0, dtype=np.intp)])
+    turns = np.repeat([turn for _, turn in taken], [places.size for places, _ in taken])
+    rows, lots = queue.take(places)
+    return _Pairs(rows, _partner_of_turn(neighbours, in_pool, rows, turns), lots)
+
+
+def _count_partners(neighbours: IntArray, in_pool: BoolArray, rows: Rows) -> IntArray:
     """Return how many neighbours of each row are in the pool."""
     n_partners = np.empty(rows.size, dtype=np.int64)
-    for start in range(0, rows.size, _ROWS):
-        block = slice(start, start + _ROWS)
-        n_partners[block] = count_in_rows(in_pool[neighbours[rows[block]]])
+    for block in blocks(rows.size):
+        near = neighbours_of(rows[block], neighbours)
+        n_partners[block] = count_in_rows(in_pool.take(near, mode="wrap"))
     return n_partners
 
 
 def _take_turns(
-    n_partners: IntArray, lot: npt.NDArray[np.float64], count: int
+    n_partners: IntArray, lot: FloatArray, count: int
 ) -> Iterator[tuple[npt.NDArray[np.intp], int]]:
     """Yield the anchors of one class that take each turn, and the turn, until `count` have.
 
@@ -147,11 +206,16 @@ def _take_turns(
 
 
 def _partner_of_turn(
-    neighbours: IntArray, in_pool: BoolArray, rows: IntArray, turns: IntArray
-) -> IntArray:
-    """Return the neighbour in the pool that each row takes at its turn, nearest first."""
-    near = neighbours[rows]
-    turn = np.cumsum(in_pool[near], axis=1, dtype=np.int32) - 1
-    # The first column in which so many partners have been passed is that of the partner itself.
-    partner: IntArray = near[np.arange(rows.size), (turn == turns[:, None]).argmax(axis=1)]
+    neighbours: IntArray, in_pool: BoolArray, rows: Rows, turns: IntArray
+) -> npt.NDArray[np.intp]:
+    """Return the neighbour in the pool that each row takes at its turn, nearest first; or -1."""
+    partner = np.empty(rows.size, dtype=np.intp)
+    for block in blocks(rows.size):
+        near = neighbours_of(rows[block], neighbours)
+        wanted = in_pool.take(near, mode="wrap")
+        if turns[block].any():
+            # The first column in which so many have been passed is that of the partner itself.
+            wanted = np.cumsum(wanted, axis=1, dtype=np.int32) == turns[block, None] + 1
+        row, column = np.arange(len(near)), wanted.argmax(axis=1)
+        partner[block] = np.where(wanted[row, column], near[row, column], -1)
     return partner

@@ -1,4 +1,4 @@
-"""The rows of each group, such as a class."""
+"""The rows of each group, such as a class, and how many they are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from noisyselect.arrays import IntArray
+from noisyselect.arrays import BoolArray, IntArray
+from noisyselect.numeric.blocks import blocks
 
 
 def rows_by_group(groups: IntArray) -> Iterator[tuple[int, npt.NDArray[np.intp]]]:
@@ -27,3 +28,18 @@ def rows_by_group(groups: IntArray) -> Iterator[tuple[int, npt.NDArray[np.intp]]
     starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
     for start, rows in zip(starts, np.split(order, starts[1:]), strict=True):
         yield int(ordered[start]), rows
+
+
+def count_groups(groups: IntArray, mask: BoolArray, n_groups: int) -> npt.NDArray[np.int64]:
+    """Return how many members of each group are in `mask`, shape (n_groups,).
+
+    Examples
+    --------
+    >>> count_groups(np.array([2, 0, 2]), np.array([True, False, True]), 3).tolist()
+    [0, 0, 2]
+    """
+    counts = np.zeros(n_groups, dtype=np.int64)
+    for block in blocks(groups.size):
+        inside = groups[block].take(np.flatnonzero(mask[block]))
+        counts += np.bincount(inside, minlength=n_groups)
+    return counts

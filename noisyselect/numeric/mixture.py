@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from noisyselect.arrays import FloatArray, IntArray
+from noisyselect.numeric.blocks import blocks
 from noisyselect.numeric.groups import rows_by_group
 
 # Bins of the grid on which large samples are fitted. A bin of the unit interval is then about 1 %
@@ -19,8 +20,6 @@ _EMPTY = 1e-12
 # Means closer than this, in deviations, do not tell a low component from a high one: on a single
 # heap the fit ends with both components on top of each other.
 _COINCIDE = 0.01
-# Values at once, so that what a step leaves is still in the cache at the next.
-_BLOCK = 1 << 14
 # A share, two means and two variances are five numbers, which fewer values do not determine.
 _N_PARAMETERS = 5
 
@@ -150,8 +149,7 @@ def low_mean_posterior(values: Vector, mixture: TwoGaussians) -> Vector:
         return np.ones(values.size)
     parameters = np.stack([mixture.shares, mixture.means, mixture.variances])
     posterior = np.empty(values.size)
-    for start in range(0, values.size, _BLOCK):
-        block = slice(start, start + _BLOCK)
+    for block in blocks(values.size):
         posterior[block] = _responsibility(values[block], parameters)
     return posterior
 
@@ -202,11 +200,10 @@ def bin_values(values: Vector) -> Vector:
     These of several parts add up to those of the whole.
     """
     counts, sums = binned = np.zeros((2, _N_BINS))
-    for start in range(0, values.size, _BLOCK):
-        block = values[start : start + _BLOCK]
-        bins = np.minimum((block * _N_BINS).astype(np.intp), _N_BINS - 1)
+    for block in blocks(values.size):
+        bins = np.minimum((values[block] * _N_BINS).astype(np.intp), _N_BINS - 1)
         counts += np.bincount(bins, minlength=_N_BINS)
-        sums += np.bincount(bins, weights=block, minlength=_N_BINS)
+        sums += np.bincount(bins, weights=values[block], minlength=_N_BINS)
     return binned
 
 

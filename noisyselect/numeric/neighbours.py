@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from noisyselect.arrays import BoolArray, FloatArray, IntArray
+from noisyselect.numeric.blocks import blocks
 
 Metric = Literal["euclidean", "cosine"]
 
@@ -23,8 +24,6 @@ _ROWS_PER_CENTRE = 256
 _ROWS = 65_536
 # Samples whose votes are counted at once, for a table of (samples, classes) that stays small.
 _BLOCK = 1024
-# Samples whose neighbours are looked at at once: their labels stay in the cache.
-_ROWS = 1 << 14
 
 
 class FoundNeighbours(NamedTuple):
@@ -297,17 +296,23 @@ def label_agreement(
     """
     nobody = int(labels.max()) + 1
     # -1 points to the extra last place, which votes for nobody, as do those without a vote.
-    vote_of = np.append(labels, nobody).astype(np.min_scalar_type(nobody))
-    if support is not None:
-        vote_of[:-1][~support] = nobody
-    own = labels[rows].astype(vote_of.dtype)
+    vote_of = np.full(labels.size + 1, nobody, dtype=np.min_scalar_type(nobody))
+    np.copyto(vote_of[:-1], labels, casting="unsafe", where=True if support is None else support)
     agreeing, voting = np.empty((2, rows.size), dtype=np.int64)
-    for start in range(0, rows.size, _ROWS):
-        block = slice(start, start + _ROWS)
-        votes = vote_of[neighbours[rows[block]]]
-        agreeing[block] = count_in_rows(votes == own[block, None])
+    for block in blocks(rows.size):
+        # "wrap" takes -1 for the last place too, and is faster than an index.
+        votes = vote_of.take(neighbours_of(rows[block], neighbours), mode="wrap")
+        own = labels[rows[block], None].astype(vote_of.dtype)
+        agreeing[block] = count_in_rows(votes == own)
         voting[block] = count_in_rows(votes != nobody)
     return agreeing, voting
+
+
+def neighbours_of(rows: npt.NDArray[np.intp], neighbours: IntArray) -> IntArray:
+    """Return ``neighbours[rows]``, in half the time where all its columns are wanted."""
+    # Of a slice of columns `take` would copy the whole.
+    whole = neighbours.flags.c_contiguous
+    return neighbours.take(rows, axis=0, mode="clip") if whole else neighbours[rows]
 
 
 def count_in_rows(mask: BoolArray) -> IntArray:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from noisyselect.arrays import AnyArray, BoolArray, FloatArray, IntArray
+from noisyselect.numeric.blocks import blocks
 from noisyselect.numeric.groups import rows_by_group
 
 Change = Literal["signed", "absolute"]
@@ -22,8 +23,10 @@ DROPPED_BITS, N_BINS = 12, 1 << 20
 HEAVY = 9e-4
 # Largest of the whole numbers that ranks are kept as.
 _TOP = 2**16 - 1
-# Samples at once, so that what a step leaves is still in the cache at the next.
-_BLOCK = 1 << 14
+# Magnitudes below 2^-30, a hundredth of the least step of a loss in float32, share a bin.
+_BIN_OF_ZERO = (127 - 30) << (23 - DROPPED_BITS)
+# Values to count at once; their table of bins must not cost more than they.
+_COUNTED = 1 << 18
 
 
 def midranks(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -79,8 +82,8 @@ def counted_ranks(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
     Notes
     -----
-    O(n), in about four passes over the values and a table of a million bins; O(n log n) where most
-    values are nearly equal. 20 bytes a value beside them.
+    O(n), in about four passes over the values and a table of some hundred thousand bins;
+    O(n log n) where most values are nearly equal. 12 bytes a value beside them.
 
     Examples
     --------
@@ -88,28 +91,78 @@ def counted_ranks(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     [0.375, 0.0, 0.375, 0.875, 0.875]
     """
     array = np.asarray(values)
-    ranks: npt.NDArray[np.float64] = _count(array, np.asarray) if array.size > 1 else array * 0.0
-    return ranks
+    if array.size < 2:
+        return np.zeros(array.size)
+    bins = _gather(array.size, array.__getitem__)
+    return _count(bins, lambda rows: midranks(array[rows]), np.empty(array.size))
 
 
-def _count(values: FloatArray, form: Callable[[npt.NDArray[np.float64]], AnyArray]) -> AnyArray:
-    """Return `counted_ranks` in another form: the table of bins is converted, not every rank."""
-    index = ordered_bits(values)
-    index >>= np.uint32(DROPPED_BITS)
-    counts = np.bincount(index, minlength=N_BINS)
-    # Twice the middle rank of each bin: twice what lies below, and its count less one.
-    middle = np.cumsum(counts)
-    middle *= 2
-    middle -= counts
-    middle -= 1
-    ranks = form(middle / (2 * (values.size - 1))).take(index)
-    heavy = counts > max(1, HEAVY * values.size)
+class _Bins(NamedTuple):
+    """The number of each value's bin, shape (n,), and the least and the greatest of them."""
+
+    numbers: npt.NDArray[np.int32]
+    lowest: int
+    highest: int
+
+
+def _gather(
+    n: int,
+    values: Callable[[slice], FloatArray],
+    numbers: npt.NDArray[np.int32] | None = None,
+) -> _Bins:
+    """Return the bins of `n` values, of which a function gives the slices.
+
+    `numbers` is memory to be used again. They have the order and the signs of the values.
+    """
+    numbers = np.empty(n, dtype=np.int32) if numbers is None else numbers
+    ends = []
+    for block in blocks(n):
+        bins = numbers[block]
+        with np.errstate(over="ignore"):  # beyond float32 all are alike, and sorted if many
+            bits = values(block).astype(np.float32, copy=False).view(np.int32)
+        negative = bits >> 31
+        np.bitwise_and(bits, 0x7FFFFFFF, out=bins)
+        bins >>= DROPPED_BITS
+        # One bin for all around zero, so that the table has no thousands of empty ones.
+        np.maximum(bins, _BIN_OF_ZERO, out=bins)
+        bins -= _BIN_OF_ZERO
+        # The negative of a number is what its flipped bits are, and one.
+        bins ^= negative
+        bins -= negative
+        ends += [int(bins.min()), int(bins.max())]
+    return _Bins(numbers, min(ends), max(ends))
+
+
+def _count(
+    bins: _Bins,
+    sort: Callable[[npt.NDArray[np.intp]], npt.NDArray[np.float64]],
+    ranks: AnyArray,
+) -> AnyArray:
+    """Fill `ranks`, whole numbers up to `_TOP` or float64 up to 1, with those of the bins.
+
+    Where many values share a bin, `sort` is asked for the midranks of the values in these rows.
+    """
+    numbers, lowest, highest = bins
+    n, n_bins = numbers.size, highest - lowest + 1
+    counts = np.zeros(n_bins, dtype=np.int64)
+    for block in blocks(n, _COUNTED):
+        counts += np.bincount(numbers[block] - lowest, minlength=n_bins)
+    ends = np.cumsum(counts)
+
+    def form(places: npt.NDArray[np.float64]) -> AnyArray:
+        places *= (_TOP if ranks.dtype == np.uint16 else 1) / (n - 1)
+        return (places + 0.5).astype(np.uint16) if ranks.dtype == np.uint16 else places
+
+    table = form(ends - (counts + 1) / 2)
+    for block in blocks(n):
+        # "clip" spares a copy; no bin is outside.
+        table.take(numbers[block] - lowest, out=ranks[block], mode="clip")
+    heavy = counts > max(1, HEAVY * n)
     if heavy.any():
-        rows = np.flatnonzero(heavy[index])
-        of_heavy = np.where(heavy, counts, 0)
-        light_below = (middle - counts + 1) // 2 - (np.cumsum(of_heavy) - of_heavy)
-        exact = midranks(values[rows]) * (rows.size - 1) + light_below[index[rows]]
-        ranks[rows] = form(exact / (values.size - 1))
+        rows = np.flatnonzero(heavy.take(numbers - lowest))
+        light_below = ends - np.cumsum(np.where(heavy, counts, 0))
+        places = sort(rows) * (rows.size - 1) + light_below[numbers[rows] - lowest]
+        ranks[rows] = form(places)
     return ranks
 
 
@@ -213,7 +266,7 @@ def ranks_in_tiers(tiers: IntArray, values: FloatArray) -> npt.NDArray[np.float6
     Returns
     -------
     array of float64 in [0, 1], shape (n,)
-        Midranks, to within 0.001 from 131,072 values on.
+        Midranks, to within 0.0005 from 131,072 values on.
 
     Notes
     -----
@@ -224,23 +277,18 @@ def ranks_in_tiers(tiers: IntArray, values: FloatArray) -> npt.NDArray[np.float6
     >>> ranks_in_tiers(np.array([0, 1, 0]), np.array([0.1, 0.2, 0.3])).tolist()
     [0.5, 1.0, 0.0]
     """
-    if values.size < _MANY:
+
+    def sort(rows: npt.NDArray[np.intp] | slice) -> npt.NDArray[np.float64]:
         # Half a tier at most, so that no rank crosses into the next.
-        return midranks(tiers - midranks(values) / 2)
-    place = tiers.astype(np.int32)
-    place <<= 16
-    place += _TOP - _count(values, _whole)
-    counts = np.bincount(place)
-    below = np.cumsum(counts) - counts
-    ranks: npt.NDArray[np.float64] = ((below + (counts - 1) / 2) / (values.size - 1)).take(place)
-    return ranks
+        return midranks(tiers[rows] - midranks(values[rows]) / 2)
 
-
-def _whole(ranks: npt.NDArray[np.float64]) -> npt.NDArray[np.uint16]:
-    """Return ranks from 0 to 1 as whole numbers of 16 bits, rounded."""
-    scaled = ranks * _TOP
-    scaled += 0.5
-    return scaled.astype(np.uint16)
+    if values.size < _MANY:
+        return sort(slice(None))
+    numbers, lowest, highest = _gather(values.size, values.__getitem__)
+    width, top = highest - lowest + 1, int(tiers.max())
+    for block in blocks(values.size):
+        np.subtract(tiers[block] * np.int32(width) + highest, numbers[block], out=numbers[block])
+    return _count(_Bins(numbers, 0, (top + 1) * width - 1), sort, np.empty(values.size))
 
 
 class ChangeRanks:
@@ -255,7 +303,7 @@ class ChangeRanks:
 
     def variance(
         self, losses: FloatArray, epochs: IntArray, change: Change = "signed"
-    ) -> npt.NDArray[np.float64]:
+    ) -> FloatArray:
         r"""Return the variance over epochs of the rank of each sample's loss change.
 
         Equation 3 of VRLVMix.
@@ -271,8 +319,8 @@ class ChangeRanks:
 
         Returns
         -------
-        array of float64 in [0, 0.25], shape (n_samples,)
-            Population variance of tau ranks in [0, 1].
+        array of float in [0, 0.25], shape (n_samples,)
+            Population variance of tau ranks in [0, 1]; float32 where they were counted.
 
         Notes
         -----
@@ -285,14 +333,15 @@ class ChangeRanks:
             return variance_of_ranks(ranks, losses.shape[1])
         steps = [(int(a), int(b), change) for a, b in pairwise(epochs)]
         kept = {step: self._kept[step] for step in steps if step in self._kept}
+        numbers = np.empty(losses.shape[1], dtype=np.int32)
         for step, (before, after) in zip(steps, pairwise(losses), strict=True):
             if step not in kept:
-                kept[step] = _count(_change(before, after, change), _whole)
+                kept[step] = _whole_ranks(before, after, change, numbers)
         self._kept = kept
         return _variance_of_whole([kept[step] for step in steps])
 
 
-def rank_variance(losses: FloatArray, change: Change = "signed") -> npt.NDArray[np.float64]:
+def rank_variance(losses: FloatArray, change: Change = "signed") -> FloatArray:
     """Return the variance of ranks of all changes of `losses`, see `ChangeRanks.variance`."""
     return ChangeRanks().variance(losses, np.arange(len(losses)), change)
 
@@ -300,14 +349,32 @@ def rank_variance(losses: FloatArray, change: Change = "signed") -> npt.NDArray[
 def loss_changes(losses: FloatArray, change: Change) -> Iterator[npt.NDArray[np.float64]]:
     """Yield the change of each loss from epoch to epoch, `losses` as `rank_variance` takes them."""
     for before, after in pairwise(losses):
-        yield _change(before, after, change)
+        yield _exact_change(before, after, change)
 
 
-def _change(before: FloatArray, after: FloatArray, change: Change) -> npt.NDArray[np.float64]:
+def _exact_change(before: FloatArray, after: FloatArray, change: Change) -> npt.NDArray[np.float64]:
     # float64 before the difference, so that float32 losses lose no digits in it.
     difference = before.astype(np.float64)
     difference -= after
     return np.abs(difference, out=difference) if change == "absolute" else difference
+
+
+def _whole_ranks(
+    before: FloatArray, after: FloatArray, change: Change, numbers: npt.NDArray[np.int32]
+) -> npt.NDArray[np.uint16]:
+    """Return `counted_ranks` of the changes as whole numbers up to `_TOP`, rounded."""
+
+    def changes(block: slice) -> FloatArray:
+        # A bin keeps fewer digits than the difference of two float32 has.
+        with np.errstate(over="ignore"):
+            difference = before[block] - after[block]
+        return np.abs(difference, out=difference) if change == "absolute" else difference
+
+    return _count(
+        _gather(before.size, changes, numbers),
+        lambda rows: midranks(_exact_change(before[rows], after[rows], change)),
+        np.empty(before.size, dtype=np.uint16),
+    )
 
 
 def variance_of_ranks(
@@ -327,21 +394,18 @@ def variance_of_ranks(
     return np.maximum(squares, 0, out=squares)
 
 
-def _variance_of_whole(ranks: list[npt.NDArray[np.uint16]]) -> npt.NDArray[np.float64]:
+def _variance_of_whole(ranks: list[npt.NDArray[np.uint16]]) -> npt.NDArray[np.float32]:
     """Return the variance over the list of ranks that were made whole."""
-    variance = np.empty(ranks[0].size)
-    for start in range(0, variance.size, _BLOCK):
-        block = slice(start, start + _BLOCK)
-        total = np.zeros(variance[block].size, dtype=np.int64)
-        squares = np.zeros_like(total)
-        for row in ranks:
-            wide = row[block].astype(np.int64)
-            total += wide
-            wide *= wide
-            squares += wide
+    variance = np.empty(ranks[0].size, dtype=np.float32)
+    scale = 1 / (len(ranks) * _TOP) ** 2
+    for block in blocks(variance.size):
         # Whole numbers, so that the difference of squares does not cancel.
+        total, squares = np.zeros((2, variance[block].size))
+        for row in ranks:
+            wide = row[block].astype(np.float64)
+            total += wide
+            squares += np.square(wide, out=wide)
         squares *= len(ranks)
-        total *= total
-        squares -= total
-        np.multiply(squares, 1 / (len(ranks) * _TOP) ** 2, out=variance[block])
+        squares -= np.square(total, out=total)
+        np.multiply(squares, scale, out=variance[block], casting="same_kind")
     return variance

@@ -205,7 +205,7 @@ def _of_training(
     losses = _losses(log)
     yield ("losses", "level"), -np.mean([midranks(row) for row in losses], axis=0)
     if log.n_epochs >= 3:
-        yield ("losses", "variation"), -rank_variance(losses)
+        yield ("losses", "variation"), -rank_variance(losses).astype(np.float64)
     if log.confidences is not None:
         yield ("losses", "margin"), _margin_of_losses(losses, log.confidences)
     elif log.probabilities is not None:

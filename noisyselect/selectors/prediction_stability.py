@@ -27,15 +27,22 @@ class Stability(NamedTuple):
     Attributes
     ----------
     clean : array of bool, shape (n_samples,)
-    score : array of float in [0, 1], shape (n_samples,)
-        The higher, the steadier.
+    same : array of bool, shape (window, n_samples)
+        Where the prediction is that of the epoch before, or after a change of the rate that of the
+        last epoch at the old one.
     after_change : bool
         True if the rule for a change of the learning rate was applied.
     """
 
     clean: BoolArray
-    score: FloatArray
+    same: BoolArray
     after_change: bool
+
+    @property
+    def score(self) -> FloatArray:
+        """Return how steady each sample is, shape (n_samples,), from 0 to 1."""
+        share: FloatArray = self.same.mean(axis=0)
+        return (self.clean + share) / 2 if self.after_change else share
 
 
 @dataclass(frozen=True, repr=False)
@@ -141,13 +148,14 @@ class PredictionStabilitySelector(Selector, needs=("predictions",)):
         return self._adapted(recent[reference : reference + self.window + 1])
 
     def _select(self, log: TrainingLog, peer: TrainingLog | None) -> Selection:
-        clean, score, after_change = self.stability(log)
+        answer = self.stability(log)
         kept, dropped = (
             ("adapted to the new rate", "did not adapt to the new rate")
-            if after_change
+            if answer.after_change
             else ("stable prediction", "changing prediction")
         )
-        return Selection(clean=clean, score=score, reason=Reasons.either(clean, kept, dropped))
+        reason = Reasons.either(answer.clean, kept, dropped)
+        return Selection(clean=answer.clean, score=answer.score, reason=reason)
 
     def after_change(self, lr: FloatArray | None) -> bool:
         """Return whether the rule for a change holds after epochs at these learning rates."""
@@ -176,9 +184,9 @@ class PredictionStabilitySelector(Selector, needs=("predictions",)):
                 clean = same[-1] & ~same.all(axis=0)
             case "printed":
                 clean = ~same[0] & ~same[-1]
-        return Stability(clean, (clean + same.mean(axis=0)) / 2, after_change=True)
+        return Stability(clean, same, after_change=True)
 
 
 def _unchanged(predictions: IntArray) -> Stability:
     same = predictions[1:] == predictions[:-1]
-    return Stability(same.all(axis=0), same.mean(axis=0), after_change=False)
+    return Stability(same.all(axis=0), same, after_change=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -14,6 +15,8 @@ from noisyselect.balance.quotas import class_quotas, class_weights
 from noisyselect.balance.recipes import knn_mixup_recipes
 from noisyselect.errors import DegenerateWarning, MissingEvidenceError
 from noisyselect.log import TrainingLog
+from noisyselect.numeric.blocks import blocks
+from noisyselect.numeric.groups import count_groups
 from noisyselect.numeric.neighbours import label_agreement
 from noisyselect.numeric.ranks import lowest, lowest_per_group, ranks_in_tiers
 from noisyselect.selection import MixupRecipes, Reasons, Selection
@@ -22,12 +25,14 @@ from noisyselect.selectors.gmm import GMMSelector
 from noisyselect.selectors.loss_variation import LossVariationSelector
 from noisyselect.selectors.prediction_stability import Adaptability, PredictionStabilitySelector
 
+Rows = npt.NDArray[np.intp]
+
 
 class _Evidence(NamedTuple):
     """What both networks say, before any balancing; masks and values of shape (n_samples,)."""
 
     small_loss: BoolArray  # G_l
-    posteriors: tuple[FloatArray, FloatArray]  # trust in the fill of A and of B
+    trusts: tuple[FloatArray, FloatArray]  # of A and of B: 1 on the core, else the posterior
     loss: FloatArray  # of network A, which G_l was fitted to
     stable: BoolArray  # V_c, or without variation G_l of network B
     variance: FloatArray  # or the loss of network B
@@ -255,18 +260,24 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
                 self._selection(0, log_a, evidence, core | stable, evidence.variance),
                 self._selection(1, log_b, evidence, core | small_loss, evidence.loss),
             )
+        core_counts = count_groups(log_a.labels, core, log_a.n_classes)
         if evidence.after_change:
-            filled = core | self._lowest_losses(log_a, evidence, self._quotas(log_a, evidence))
+            quotas = class_quotas(core_counts, evidence.clean_rate, log_a.n_samples)
+            fill = self._lowest_losses(log_a, evidence, quotas)
+            filled = core.copy()
+            filled[fill] = True
+            counts = core_counts + np.bincount(log_a.labels[fill], minlength=log_a.n_classes)
             return (
-                self._selection(0, log_a, evidence, filled, evidence.loss),
-                self._selection(1, log_b, evidence, filled, evidence.loss),
+                self._selection(0, log_a, evidence, filled, evidence.loss, counts),
+                self._selection(1, log_b, evidence, filled, evidence.loss, counts),
             )
         neighbours = self._neighbours(log_a, log_b)
         pool_a = stable if self.knn_pool == "printed" else ~stable
         pool_b = ~small_loss
+        balanced = partial(self._balanced, evidence, core_counts, neighbours)
         return (
-            self._balanced(0, log_a, evidence, neighbours, stable, evidence.variance, pool_a),
-            self._balanced(1, log_b, evidence, neighbours, small_loss, evidence.loss, pool_b),
+            balanced(0, log_a, stable, evidence.variance, pool_a),
+            balanced(1, log_b, small_loss, evidence.loss, pool_b),
         )
 
     def _with_short_history(self, log: TrainingLog, n_epochs: int) -> tuple[Selection, Selection]:
@@ -297,9 +308,10 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
             core = self._core_after_change(log_b, small.clean, beta, calm, wild)
         else:
             core = stable & small.clean & beta
+        trust = frozen(np.where(core, 1.0, small.score))
         return _Evidence(
             small_loss=small.clean,
-            posteriors=(small.score, small.score),
+            trusts=(trust, trust),
             loss=log_a.losses[-1],
             stable=stable,
             variance=variance,
@@ -335,14 +347,16 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
         assert log_a.losses is not None and log_b.losses is not None
         of_a, of_b = self._gmm.select(log_a), self._gmm.select(log_b)
         rho = float(of_a.clean.mean()) if self.clean_rate is None else self.clean_rate
+        core = of_a.clean & of_b.clean
+        # Of the mixture that admits them: each fills from what the other network has.
+        trust_a, trust_b = (frozen(np.where(core, 1.0, of.score)) for of in (of_b, of_a))
         return _Evidence(
             small_loss=of_a.clean,
-            # Of the mixture that admits them: each fills from what the other network has.
-            posteriors=(of_b.score, of_a.score),
+            trusts=(trust_a, trust_b),
             loss=log_a.losses[-1],
             stable=of_b.clean,
             variance=log_b.losses[-1],
-            core=of_a.clean & of_b.clean,
+            core=core,
             clean_rate=rho,
             after_change=False,
         )
@@ -358,67 +372,73 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
             "VRLVSelector(balance=False)."
         )
 
-    def _quotas(self, log: TrainingLog, evidence: _Evidence) -> npt.NDArray[np.int64]:
-        core_counts = np.bincount(log.labels[evidence.core], minlength=log.n_classes)
-        return class_quotas(core_counts, evidence.clean_rate, log.n_samples)
-
-    def _lowest_losses(self, log: TrainingLog, evidence: _Evidence, quotas: IntArray) -> BoolArray:
+    def _lowest_losses(self, log: TrainingLog, evidence: _Evidence, quotas: IntArray) -> Rows:
         """Return the smallest losses of G_l outside the core, up to the quota of each class."""
-        rows = np.flatnonzero(evidence.small_loss & ~evidence.core & (quotas[log.labels] > 0))
+        if not quotas.any():
+            return np.zeros(0, dtype=np.intp)
+        rows = np.flatnonzero(evidence.small_loss & ~evidence.core)
+        rows = rows[quotas[log.labels[rows]] > 0]
         return _up_to_quota(log.labels, rows, evidence.loss, quotas)
 
     def _balanced(
         self,
+        evidence: _Evidence,
+        core_counts: IntArray,
+        neighbours: IntArray,
         role: int,
         log: TrainingLog,
-        evidence: _Evidence,
-        neighbours: IntArray,
         source: BoolArray,
         criterion: FloatArray,
         pool: BoolArray,
     ) -> Selection:
         """Fill the core from `source`, least `criterion` first, then from mixup with `pool`."""
         labels, core = log.labels, evidence.core
-        quotas = self._quotas(log, evidence)
-        anchored = np.bincount(labels[core], minlength=log.n_classes) > 0
-        rows = np.flatnonzero(source & ~core & anchored[labels])
-        in_time, late = self._edited(labels, neighbours, core, rows, quotas)
-        fill = _up_to_quota(labels, in_time, criterion, quotas)
-        left = quotas - np.bincount(labels[fill], minlength=log.n_classes)
-        fill |= _up_to_quota(labels, late, criterion, left)
+        quotas = class_quotas(core_counts, evidence.clean_rate, log.n_samples)
         # A class without a core has nothing to anchor on.
-        fill |= self._lowest_losses(log, evidence, np.where(anchored, 0, quotas))
+        anchored = core_counts > 0
+        rows = np.flatnonzero(source & ~core)
+        if not anchored.all():
+            rows = rows[anchored[labels[rows]]]
+        left, clean = quotas.copy(), core.copy()
+        for part in self._edited(labels, neighbours, core, rows, np.where(anchored, quotas, 0)):
+            fill = _up_to_quota(labels, part, criterion, left)
+            clean[fill] = True
+            left -= np.bincount(labels[fill], minlength=log.n_classes)
+        fill = self._lowest_losses(log, evidence, np.where(anchored, 0, quotas))
+        clean[fill] = True
+        left -= np.bincount(labels[fill], minlength=log.n_classes)
         recipes = knn_mixup_recipes(
             labels,
             log.ids,
             neighbours,
             anchors=core,
             pool=pool,
-            counts=quotas - np.bincount(labels[fill], minlength=log.n_classes),
+            counts=left,
             alpha=self.alpha,
             rng=np.random.default_rng([self.random_state, int(log.epochs[-1]), role]),
         )
-        return self._selection(role, log, evidence, core | fill, criterion, recipes)
+        counts = core_counts + (quotas - left)
+        return self._selection(role, log, evidence, clean, criterion, counts, recipes)
 
     def _edited(
         self,
         labels: IntArray,
         neighbours: IntArray,
         core: BoolArray,
-        rows: npt.NDArray[np.intp],
+        rows: Rows,
         quotas: IntArray,
-    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    ) -> tuple[Rows, Rows]:
         """Return the candidates that ENN keeps: those to fill with first, and those after them.
 
         Edited are the classes with more candidates than their quota.
         """
-        surplus = np.bincount(labels[rows], minlength=quotas.size) > quotas
-        edited = surplus[labels[rows]]
-        kept = ~edited
+        classes = labels[rows]
+        surplus = np.bincount(classes, minlength=quotas.size) > quotas
+        edited = np.flatnonzero(surplus[classes])
         agreeing, voting = label_agreement(labels, neighbours, rows[edited], support=core)
-        unsupported = np.zeros(rows.size, dtype=bool)
-        unsupported[edited] = voting == 0
+        kept, unsupported = ~surplus[classes], np.zeros(rows.size, dtype=bool)
         kept[edited] = 2 * agreeing > voting
+        unsupported[edited] = voting == 0
         match self.unsupported:
             case "keep":
                 return rows[kept | unsupported], rows[:0]
@@ -434,38 +454,43 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
         evidence: _Evidence,
         clean: BoolArray,
         criterion: FloatArray,
+        counts: IntArray | None = None,
         recipes: MixupRecipes | None = None,
     ) -> Selection:
-        core = evidence.core
-        tier = core.astype(np.uint8) + clean
+        """Return the clean samples, which are balanced if their `counts` by class are given."""
+        tier = evidence.core.astype(np.uint8)
+        tier += clean
         weights: FloatArray = np.ones(log.n_classes)
-        if self.balance:
-            counts = np.bincount(log.labels[clean], minlength=log.n_classes)
+        if counts is not None:
             if recipes is not None:
-                counts += np.bincount(recipes.labels, minlength=log.n_classes)
+                counts = counts + np.bincount(recipes.labels, minlength=log.n_classes)
             weights = class_weights(counts)
             _warn_of_empty_classes(weights)
         return Selection(
-            clean=clean,
+            clean=frozen(clean),
             score=frozen(ranks_in_tiers(tier, criterion)),
             ids=log.ids,
-            trust=frozen(np.where(core, 1.0, evidence.posteriors[role])),
-            weights=frozen(weights.take(log.labels) * clean),
+            trust=evidence.trusts[role],
+            weights=frozen(_where_clean(weights, log.labels, clean)),
             reason=Reasons(frozen(tier), ("dropped", "fill", "core")),
             synthetic=recipes,
-            unlabelled_mask=frozen(~core if self.unlabelled == "printed" else ~clean),
+            unlabelled_mask=frozen(~evidence.core if self.unlabelled == "printed" else ~clean),
         )
 
 
-def _up_to_quota(
-    labels: IntArray, rows: npt.NDArray[np.intp], criterion: FloatArray, quotas: IntArray
-) -> BoolArray:
-    """Return a mask of the rows of each class with the least criterion, as many as its quota."""
-    mask = np.zeros(labels.size, dtype=bool)
+def _where_clean(weights: FloatArray, labels: IntArray, clean: BoolArray) -> FloatArray:
+    """Return the weight of each clean sample's class, 0 for the others."""
+    of_sample = np.empty(labels.size)
+    for block in blocks(labels.size):
+        np.multiply(weights.take(labels[block]), clean[block], out=of_sample[block])
+    return of_sample
+
+
+def _up_to_quota(labels: IntArray, rows: Rows, criterion: FloatArray, quotas: IntArray) -> Rows:
+    """Return the rows of each class with the least criterion, as many as its quota."""
     # Of equal values the first rows.
     ties = np.broadcast_to(0, rows.size)
-    mask[rows[lowest_per_group(criterion[rows], labels[rows], quotas, ties)]] = True
-    return mask
+    return rows[lowest_per_group(criterion[rows], labels[rows], quotas, ties)]
 
 
 def _warn_of_empty_classes(weights: FloatArray) -> None:

@@ -6,9 +6,9 @@ import pytest
 from noisyselect.balance.recipes import knn_mixup_recipes
 
 
-def recipes_one_by_one(labels, neighbours, anchors, pool, counts, alpha, rng):
+def recipes_one_by_one(labels, ids, neighbours, anchors, pool, counts, alpha, rng):
     """Let the anchors of each class queue up turn by turn, until the class has its count."""
-    lot = rng.random(labels.size)
+    lot = rng.random(labels.size)[ids]  # handed out in the order of the ids
     chosen = []
     for label, count in enumerate(counts):
         queue = []
@@ -22,19 +22,21 @@ def recipes_one_by_one(labels, neighbours, anchors, pool, counts, alpha, rng):
     return [pair[2] for pair in chosen], [pair[3] for pair in chosen], np.maximum(lam, 1 - lam)
 
 
-@pytest.mark.parametrize("most", [5, 40, 400])
+# Few recipes of many samples need only the first anchors, many of few all of them, in turns.
+@pytest.mark.parametrize(("n", "most"), [(2000, 40), (120, 5), (120, 40), (120, 400)])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_anchors_take_turns_until_each_class_has_its_count(seed, most):
+def test_the_anchors_take_turns_until_each_class_has_its_count(seed, n, most):
     rng = np.random.default_rng(seed)
-    n, n_classes, k = 120, 4, 5
+    n_classes, k = 4, 5
     labels = rng.integers(0, n_classes, n)
     neighbours = rng.integers(-1, n, (n, k))
     anchors, pool = rng.random(n) < 0.3, rng.random(n) < 0.4
     counts = rng.integers(0, most, n_classes)
     counts[0] = 0
+    ids = np.arange(n) if seed else rng.permutation(n)
     made = knn_mixup_recipes(
         labels,
-        np.arange(n),
+        ids,
         neighbours,
         anchors=anchors,
         pool=pool,
@@ -43,10 +45,10 @@ def test_the_anchors_take_turns_until_each_class_has_its_count(seed, most):
         rng=np.random.default_rng(seed),
     )
     expected = recipes_one_by_one(
-        labels, neighbours, anchors, pool, counts, 2.0, np.random.default_rng(seed)
+        labels, ids, neighbours, anchors, pool, counts, 2.0, np.random.default_rng(seed)
     )
-    assert made.anchors.tolist() == expected[0]
-    assert made.partners.tolist() == expected[1]
+    assert made.anchors.tolist() == ids[expected[0]].tolist()
+    assert made.partners.tolist() == ids[expected[1]].tolist()
     assert np.array_equal(made.lam, expected[2])
     assert np.bincount(made.labels, minlength=n_classes).tolist() == counts.tolist()
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from noisyselect.numeric.groups import rows_by_group
+from noisyselect.numeric.groups import count_groups, rows_by_group
 
 
 def test_groups_and_rows_are_those_of_a_search_one_by_one():
@@ -12,3 +12,10 @@ def test_groups_and_rows_are_those_of_a_search_one_by_one():
 
 def test_one_group_has_all_rows():
     assert [(g, rows.tolist()) for g, rows in rows_by_group(np.array([7, 7]))] == [(7, [0, 1])]
+
+
+def test_the_members_in_a_mask_are_those_of_a_count_one_by_one():
+    rng = np.random.default_rng(0)
+    groups, mask = rng.integers(0, 5, 40_000), rng.random(40_000) < 0.3  # more than two blocks
+    expected = [np.count_nonzero(mask & (groups == group)) for group in range(6)]
+    assert count_groups(groups, mask, 6).tolist() == expected

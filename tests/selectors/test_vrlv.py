@@ -1,3 +1,4 @@
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -457,3 +458,22 @@ def test_every_branch_answers_on_the_real_log(real_logs, real_log):
         for answer in (a, b):
             assert 0.5 < answer.clean.mean() < 1
             assert right[answer.clean].mean() > right.mean() + 0.01
+
+
+def test_a_pair_of_many_samples_needs_at_most_three_times_the_memory_of_the_loss_window():
+    rng = np.random.default_rng(0)
+    n = 800_000
+    wrong = rng.random(n) < 0.3
+    losses = rng.gamma(4.0, np.where(wrong, 1.0, 0.1), (6, n)).astype(np.float32)
+    log = TrainingLog(
+        labels=rng.integers(0, 5, n),
+        losses=losses,
+        predictions=(rng.random((6, n)) < 0.02).astype(np.int8),
+        neighbours=(np.arange(n)[:, None] + np.arange(1, 21)) % n,
+    )
+    tracemalloc.start()
+    selections = VRLVSelector(window=5).select_pair(log, log)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert all(len(selection.synthetic) for selection in selections)
+    assert peak <= 3 * losses.nbytes
