@@ -17,6 +17,9 @@ IntArray = npt.NDArray[np.integer[Any]]
 FloatArray = npt.NDArray[np.floating[Any]]
 AnyArray = npt.NDArray[Any]
 
+# As dtypes, for numpy takes long to compare a dtype with a type, and a bank asks for every batch.
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
 
 def to_numpy(values: npt.ArrayLike) -> AnyArray:
     """Return `values` as a numpy array: numpy, torch on any device, JAX or nested lists."""
@@ -105,7 +108,7 @@ def integers(name: str, values: npt.ArrayLike) -> IntArray:
 def floats(name: str, values: npt.ArrayLike) -> FloatArray:
     """Return `values` as float32 or float64; half precision and integers are widened losslessly."""
     array = to_numpy(values)
-    if array.dtype in (np.float32, np.float64):
+    if array.dtype in _FLOATS:
         return array
     if array.dtype == np.float16:
         return array.astype(np.float32)

@@ -406,3 +406,35 @@ def test_predictions_left_to_the_probabilities_are_found_when_the_epoch_closes()
 def test_ids_of_a_batch_are_one_row_of_ids(batch):
     with pytest.raises(ValueError, match=r"`ids` must have shape \(batch,\)"):
         MemoryBank(labels=[0, 1]).record(batch, losses=[0.1, 0.2])
+
+
+def test_what_nobody_recorded_is_the_same_in_every_state_and_log():
+    def recorded():
+        bank = MemoryBank([0, 1, 1], missing="unlabelled")
+        bank.record([1], losses=[0.5], predictions=[1], batches=[0], probabilities=[[0.4, 0.6]])
+        return bank
+
+    bank = recorded()
+    arrays = bank.state_dict()["arrays"]
+    assert np.isnan(arrays["open.losses"][[0, 2]]).all()
+    assert np.isnan(arrays["open.probabilities"][[0, 2]]).all()
+    assert arrays["open.predictions"].tolist() == [-1, 1, -1]
+    assert arrays["open.batches"].tolist() == [-1, 0, -1]
+    bank.end_epoch()
+    log = bank.log()
+    assert np.isnan(log.losses[0, [0, 2]]).all()
+    assert np.isnan(log.confidences[0, [0, 2]]).all()
+    assert log.predictions.tolist() == [[-1, 1, -1]]
+    assert log.batches.tolist() == [[-1, 0, -1]]
+
+
+def test_a_log_stays_as_it_was_when_later_epochs_are_recorded():
+    bank = MemoryBank([0, 1], window=1)
+    bank.record([0, 1], probabilities=[[0.9, 0.1], [0.2, 0.8]])
+    bank.end_epoch()
+    log = bank.log()
+    bank.record([0, 1], probabilities=[[0.3, 0.7], [0.3, 0.7]])
+    bank.end_epoch()
+    assert log.predictions.tolist() == [[0, 1]]
+    assert log.probabilities[0, 0] == pytest.approx([0.9, 0.1])
+    assert not log.probabilities.flags.writeable
