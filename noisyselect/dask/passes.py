@@ -131,7 +131,8 @@ class Passes:
         # In the order of the blocks, so that sums of floats are the same each time.
         for part in self._results(partial(_total, self._selector, self._window, measures)):
             if not sums:
-                sums = [array.copy() for array in part]  # what a worker sends is read-only
+                # What a worker sends is read-only, and its whole numbers are those of a task.
+                sums = [array.astype(np.result_type(array, np.int64)) for array in part]
             elif part:
                 for place, array in enumerate(part):
                     sums[place] += array
@@ -224,25 +225,30 @@ class _Look(NamedTuple):
     highest: AnyArray
 
 
+# What a task makes of its blocks. Each block has a function of its own, which forgets it: kept in
+# a loop, a block would stay in memory until the next one has been read.
+
+
 def _look(selector: Selector, window: Window, chunk: Sequence[Block]) -> list[_Look]:
-    looks = []
-    for block in chunk:
-        log, peer, n_read = window.read(block)
-        usable = selector._usable(log, peer)
-        logs = [part for part in (log, peer) if part is not None]
-        losses = [part.losses for part in logs if part.losses is not None]
-        shape = (len(logs), log.n_epochs)
-        lowest, highest = np.full(shape, np.inf), np.full(shape, -np.inf)
-        n_infinite = 0
-        for network, values in enumerate(losses):
-            n_infinite += int(np.count_nonzero(~np.isfinite(values)))
-            if usable.any():
-                taken = values if usable.all() else values[:, usable]
-                lowest[network] = taken.min(axis=1)
-                highest[network] = taken.max(axis=1)
-        counts = np.array([log.n_samples, np.count_nonzero(usable), n_infinite])
-        looks.append(_Look(counts, n_read, lowest, highest))
-    return looks
+    return [_look_at(selector, window, block) for block in chunk]
+
+
+def _look_at(selector: Selector, window: Window, block: Block) -> _Look:
+    log, peer, n_read = window.read(block)
+    usable = selector._usable(log, peer)
+    logs = [part for part in (log, peer) if part is not None]
+    losses = [part.losses for part in logs if part.losses is not None]
+    shape = (len(logs), log.n_epochs)
+    lowest, highest = np.full(shape, np.inf), np.full(shape, -np.inf)
+    n_infinite = 0
+    for network, values in enumerate(losses):
+        n_infinite += int(np.count_nonzero(~np.isfinite(values)))
+        if usable.any():
+            taken = values if usable.all() else values[:, usable]
+            lowest[network] = taken.min(axis=1)
+            highest[network] = taken.max(axis=1)
+    counts = np.array([log.n_samples, np.count_nonzero(usable), n_infinite])
+    return _Look(counts, n_read, lowest, highest)
 
 
 def _valid(selector: Selector, window: Window, block: Block) -> Part | None:
@@ -262,26 +268,36 @@ def _total(
 ) -> list[AnyArray]:
     sums: list[AnyArray] = []
     for block in chunk:
-        part = _valid(selector, window, block)
-        if part is None:
-            continue
-        for place, measure in enumerate(measures):
-            if place == len(sums):
-                sums.append(measure(part))
-            else:
-                sums[place] += measure(part)
+        _add(sums, _measured(selector, window, measures, block))
     return sums
+
+
+def _add(sums: list[AnyArray], arrays: Iterator[AnyArray]) -> None:
+    for place, array in enumerate(arrays):
+        if place == len(sums):
+            sums.append(array)
+        else:
+            sums[place] += array
 
 
 def _each(
     selector: Selector, window: Window, measure: Measure, chunk: Sequence[Block]
 ) -> list[tuple[int, AnyArray]]:
-    found = []
-    for block in chunk:
-        part = _valid(selector, window, block)
-        if part is not None:
-            found.append((block.number, measure(part)))
-    return found
+    return [
+        (block.number, measured)
+        for block in chunk
+        for measured in _measured(selector, window, [measure], block)
+    ]
+
+
+def _measured(
+    selector: Selector, window: Window, measures: Sequence[Measure], block: Block
+) -> Iterator[AnyArray]:
+    """Yield each measure of a block, none where it has no sample with a valid record."""
+    part = _valid(selector, window, block)
+    if part is not None:
+        for measure in measures:
+            yield measure(part)
 
 
 def _write(
@@ -291,20 +307,24 @@ def _write(
     folder: Path,
     chunk: Sequence[Block],
 ) -> list[Written]:
-    done = []
-    for block in chunk:
-        log, peer, _ = window.read(block)
-        with warnings.catch_warnings():
-            # A block is no evidence by itself: what is degenerate is said of the whole.
-            warnings.simplefilter("ignore", NoisySelectWarning)
-            (selection,) = selector._answer(log, peer, partial(_decide, decision, block.number))
-        table = selection_table(selection)
-        with written_whole(folder, f"part-{block.number:05d}.parquet", shared=True) as file:
-            pq.write_table(table, file, compression="zstd")
-        reasons, counts = np.unique(selection.reason, return_counts=True)
-        named = Counter(dict(zip(reasons.tolist(), counts.tolist(), strict=True)))
-        done.append(Written(selection.clean.size, len(selection), named))
-    return done
+    return [_write_block(selector, window, decision, folder, block) for block in chunk]
+
+
+def _write_block(
+    selector: Selector, window: Window, decision: Decision | None, folder: Path, block: Block
+) -> Written:
+    log, peer, _ = window.read(block)
+    with warnings.catch_warnings():
+        # A block is no evidence by itself: what is degenerate is said of the whole.
+        warnings.simplefilter("ignore", NoisySelectWarning)
+        (selection,) = selector._answer(log, peer, partial(_decide, decision, block.number))
+    table = selection_table(selection)
+    with written_whole(folder, f"part-{block.number:05d}.parquet", shared=True) as file:
+        pq.write_table(table, file, compression="zstd")
+    codes, names = selection.reasons
+    counts = np.bincount(codes, minlength=len(names))
+    named = Counter({name: int(count) for name, count in zip(names, counts, strict=True) if count})
+    return Written(selection.clean.size, len(selection), named)
 
 
 def _decide(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -20,9 +20,9 @@ _CUT_SHARE = 1e-4
 # Digits of the 64 bits by which samples are ordered, the leading one being the bin of a rank.
 _DIGITS = (20, 12, 20, 12)
 
-# Of the valid samples of a block: several rows of values, of which each has ranks of its own.
-# NaN stands where a row has no value.
-Rows = Callable[[Part], list[FloatArray]]
+# Of the valid samples of a block: several rows of values, of which each has ranks of its own; a row
+# is made when it is asked for. NaN stands where a row has no value.
+Rows = Callable[[Part], Iterable[FloatArray]]
 Bits = npt.NDArray[np.uint64]
 # Of the valid samples of a block: the numbers they are ordered by.
 Keys = Callable[[Part], Bits]
@@ -30,9 +30,12 @@ Keys = Callable[[Part], Bits]
 
 def count_bins(rows: Rows, part: Part) -> AnyArray:
     """Return how many values of each row fall into each bin, shape (n_rows, N_BINS)."""
-    return np.stack(
-        [np.bincount(_bins(values[~np.isnan(values)]), minlength=N_BINS) for values in rows(part)]
-    )
+    # As int32, which the samples of a task do not exceed: half of what is held and sent.
+    return np.stack([_count(values).astype(np.int32) for values in rows(part)])
+
+
+def _count(values: FloatArray) -> IntArray:
+    return np.bincount(_bins(values[~np.isnan(values)]), minlength=N_BINS)
 
 
 class RankTable(NamedTuple):

@@ -6,7 +6,7 @@ Each function follows the `_select` of its selector, line by line where it can.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -156,10 +156,10 @@ class _Variation(NamedTuple):
     n_valid: int
     table: RankTable | None = None
 
-    def changes(self, part: Part) -> list[FloatArray]:
+    def changes(self, part: Part) -> Iterator[FloatArray]:
         losses = part.network(self.network).losses
         assert losses is not None
-        return list(loss_changes(losses[-(self.window + 1) :], self.change))  # type: ignore[arg-type]
+        return loss_changes(losses[-(self.window + 1) :], self.change)  # type: ignore[arg-type]
 
     def variance(self, part: Part) -> FloatArray:
         assert self.table is not None
