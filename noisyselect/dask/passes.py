@@ -21,7 +21,7 @@ from noisyselect.log import TrainingLog
 from noisyselect.selection import Selection
 from noisyselect.selector import Selector
 from noisyselect.store.export import selection_table
-from noisyselect.store.files import Entry, check_listed, written_whole
+from noisyselect.store.files import Entry, check_listed, encodings, written_whole
 
 # What a killed worker loses at most, and how rarely sums travel; fewer where there are few blocks.
 # Never by the number of workers: then the sums of floats would depend on it.
@@ -320,7 +320,7 @@ def _write_block(
         (selection,) = selector._answer(log, peer, partial(_decide, decision, block.number))
     table = selection_table(selection)
     with written_whole(folder, f"part-{block.number:05d}.parquet", shared=True) as file:
-        pq.write_table(table, file, compression="zstd")
+        pq.write_table(table, file, **encodings(table.schema))
     codes, names = selection.reasons
     counts = np.bincount(codes, minlength=len(names))
     named = Counter({name: int(count) for name, count in zip(names, counts, strict=True) if count})

@@ -202,13 +202,30 @@ def to_parquet(columns: Mapping[str, Any], meanings: Mapping[str, str]) -> bytes
     """
     table = pa.table({name: _arrow(values) for name, values in columns.items()})
     table = table.replace_schema_metadata({name: meanings[name] for name in columns})
-    # Of vectors of floats no two entries are equal: a dictionary makes the file a third larger.
-    vectors = any(
-        isinstance(values, np.ndarray) and values.ndim == 2 for values in columns.values()
-    )
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", use_dictionary=not vectors)
+    pq.write_table(table, sink, **encodings(table.schema))
     return bytes(sink.getvalue())
+
+
+def encodings(schema: Any) -> dict[str, Any]:
+    """Return what pyarrow's Parquet writers are to be told of the columns of a schema.
+
+    A dictionary pays for classes, mini-batches and reasons, of which many are equal; of ids and
+    floats it makes the file a third larger. Ids mostly ascend: their differences take next to
+    nothing. To split the bytes of floats would save 7 % more, but Spark's fast reader lacks that.
+    """
+    few = [
+        field.name
+        for field in schema
+        if field.name != "id"
+        and (pa.types.is_integer(field.type) or pa.types.is_string(field.type))
+    ]
+    counted = "id" in schema.names and pa.types.is_integer(schema.field("id").type)
+    return {
+        "compression": "zstd",
+        "use_dictionary": few or False,
+        "column_encoding": {"id": "DELTA_BINARY_PACKED"} if counted else None,
+    }
 
 
 def _arrow(values: Any) -> Any:

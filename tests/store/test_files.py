@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,3 +107,32 @@ def test_reading_a_table_starts_no_thread_that_could_still_hold_it(tmp_path):
         [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True
     )
     assert done.stdout == "0\n"
+
+
+def test_ids_and_floats_take_less_room_than_with_dictionaries():
+    rng = np.random.default_rng(0)
+    n = 100_000
+    columns = {
+        "id": np.arange(n),
+        "loss": rng.gamma(1.0, 1.0, n).astype(np.float32),
+        "prediction": rng.integers(0, 10, n).astype(np.int8),
+    }
+    data = to_parquet(columns, dict.fromkeys(columns, ""))
+    assert pq.read_table(pa.BufferReader(data)).equals(pa.table(columns))
+    usual = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), usual, compression="zstd")
+    assert len(data) < 0.7 * usual.getvalue().size
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        np.array([3, 200, 5], dtype=np.uint8),
+        np.array([-(2**63), 2**63 - 1, 0]),
+        np.array([2**64 - 1, 0, 7], dtype=np.uint64),
+        np.array(["b", "a", "c"]),
+    ],
+)
+def test_ids_of_every_type_come_back(ids):
+    data = to_parquet({"id": ids, "vector": np.eye(3)}, {"id": "", "vector": ""})
+    assert pq.read_table(pa.BufferReader(data))["id"].to_pylist() == ids.tolist()
