@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -21,7 +22,7 @@ _WORTHWHILE = 8
 # Rows on which the centres of the lists are trained, for each centre.
 _ROWS_PER_CENTRE = 256
 # Rows that are made comparable at once, so that large features are not copied twice.
-_ROWS = 65_536
+_ROWS = 1 << 14
 # Samples whose votes are counted at once, for a table of (samples, classes) that stays small.
 _BLOCK = 1024
 
@@ -113,8 +114,8 @@ def find_neighbours(
     Notes
     -----
     The rows are divided among sqrt(n_samples) centres (faiss, inverted lists), and a row is
-    compared with those of the nearest centres only, of 1, 2, 4, ... until the target is reached:
-    O(n^1.5 n_features) where a fixed number does. Where an eighth of the centres is not enough, as
+    compared with those of the nearest centres only, of as few as reach the target: O(n^1.5
+    n_features) where a fixed number does. Where an eighth of the centres is not enough, as
     for high-dimensional noise, the search is exact after all, which is then faster: the target is
     always reached.
 
@@ -200,13 +201,23 @@ def _approximate(
         positions: npt.NDArray[np.int64] = index.search(near, n)[1]
         return positions
 
-    while index.nprobe <= index.nlist // _WORTHWHILE:
+    def recall(n_lists: int) -> float:
+        index.nprobe = n_lists
         found = _distances(rows, queries, _others(search, rows, queries, k))
-        recall = float((found <= reach[:, None]).mean())
-        if recall >= target_recall:
-            return FoundNeighbours(_others(search, rows, np.arange(len(rows)), k), recall)
-        index.nprobe *= 2
-    return None
+        return float((found <= reach[:, None]).mean())
+
+    too_few, enough, most = 0, 1, index.nlist // _WORTHWHILE
+    if not most:
+        return None
+    while recall(enough) < target_recall:
+        if enough == most:
+            return None
+        too_few, enough = enough, min(2 * enough, most)
+    # The queries are few, so that it pays to try what lies between.
+    between = range(too_few + 1, enough)
+    enough = too_few + 1 + bisect_left(between, target_recall, key=recall)
+    measured = recall(enough)
+    return FoundNeighbours(_others(search, rows, np.arange(len(rows)), k), measured)
 
 
 def _inverted_lists(rows: _Comparable, rng: np.random.Generator) -> Any:

@@ -78,6 +78,25 @@ def test_a_higher_target_finds_more():
     assert recalls[-1] == 1
 
 
+def test_no_more_lists_are_searched_than_the_target_takes(monkeypatch):
+    made = []
+    lists = module._inverted_lists
+    monkeypatch.setattr(module, "_inverted_lists", lambda *a: made.append(lists(*a)) or made[0])
+    features = np.random.default_rng(0).normal(size=(6000, 4)).astype(np.float32)
+    found = find_neighbours(features, 10, exact_up_to=0, target_recall=0.9)
+    (index,) = made
+    n_lists = index.nprobe
+    assert n_lists not in (1, 2, 4, 8)
+    exact = nearest_neighbours(features, 10)
+    shares = []
+    for index.nprobe in (n_lists - 1, n_lists):
+        near = index.search(features - features.mean(axis=0), 11)[1][:, 1:]
+        shares.append(np.mean([np.isin(a, b).mean() for a, b in zip(exact, near, strict=True)]))
+    assert shares[0] < 0.9 + 0.01
+    assert shares[1] == pytest.approx(found.recall, abs=0.02)
+    assert found.recall >= 0.9
+
+
 def test_the_recall_of_all_queries_is_the_share_that_was_found(monkeypatch):
     monkeypatch.setattr(module, "_QUERIES", 1200)
     features = np.random.default_rng(1).normal(size=(1200, 16))
