@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import distributed
 import numpy as np
+import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from noisyselect.arrays import AnyArray, FloatArray
@@ -130,12 +131,12 @@ class Passes:
         sums: list[AnyArray] = []
         # In the order of the blocks, so that sums of floats are the same each time.
         for part in self._results(partial(_total, self._selector, self._window, measures)):
-            if not sums:
-                # What a worker sends is read-only, and its whole numbers are those of a task.
-                sums = [array.astype(np.result_type(array, np.int64)) for array in part]
-            elif part:
-                for place, array in enumerate(part):
-                    sums[place] += array
+            for place, packed in enumerate(part):
+                if place == len(sums):
+                    # Whole numbers of one task may be small.
+                    dtype = np.result_type(packed.values, np.int64)
+                    sums.append(np.zeros(packed.shape, dtype=dtype))
+                sums[place].reshape(-1)[packed.places] += packed.values
         return sums
 
     def each(self, measure: Measure) -> dict[int, AnyArray]:
@@ -263,13 +264,27 @@ def _valid(selector: Selector, window: Window, block: Block) -> Part | None:
     return Part(log.take(rows), None if peer is None else peer.take(rows), block.number)
 
 
+class _Packed(NamedTuple):
+    """An array without its zeros: of a million bins most are empty, and results wait to be sent."""
+
+    shape: tuple[int, ...]
+    places: npt.NDArray[np.uint32]
+    values: AnyArray
+
+
+def _pack(array: AnyArray) -> _Packed:
+    flat = array.reshape(-1)
+    places = np.flatnonzero(flat)
+    return _Packed(array.shape, places.astype(np.uint32), flat[places])
+
+
 def _total(
     selector: Selector, window: Window, measures: Sequence[Measure], chunk: Sequence[Block]
-) -> list[AnyArray]:
+) -> list[_Packed]:
     sums: list[AnyArray] = []
     for block in chunk:
         _add(sums, _measured(selector, window, measures, block))
-    return sums
+    return [_pack(array) for array in sums]
 
 
 def _add(sums: list[AnyArray], arrays: Iterator[AnyArray]) -> None:
