@@ -500,9 +500,9 @@ thread; ratios travel between machines, seconds do not.
   it was timed on {searched} samples, and the ratio at a million is reckoned from that. A search
   costs us too, once, with faiss.
 
-What keeps VRLV from its limit: numpy reads and writes a block some sixty times where one pass could
-do; the blocks of 16,384 samples stay in the cache. A fifth of the time are look-ups of neighbours,
-which lie anywhere in memory: 20 for each candidate of ENN and for the anchors that come first.
+What keeps VRLV from its limit: at every step numpy reads and writes a block of samples again, if
+only in the cache, where one pass could do. A fifth of the time (cProfile, 5 million samples) are
+look-ups of neighbours, anywhere in memory: 20 for each candidate and for the first anchors.
 
 ## Larger sets
 

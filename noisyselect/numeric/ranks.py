@@ -159,7 +159,12 @@ def _count(
         table.take(numbers[block] - lowest, out=ranks[block], mode="clip")
     heavy = counts > max(1, HEAVY * n)
     if heavy.any():
-        rows = np.flatnonzero(heavy.take(numbers - lowest))
+        rows = np.concatenate(
+            [
+                np.flatnonzero(heavy.take(numbers[block] - lowest)) + block.start
+                for block in blocks(n)
+            ]
+        )
         light_below = ends - np.cumsum(np.where(heavy, counts, 0))
         places = sort(rows) * (rows.size - 1) + light_below[numbers[rows] - lowest]
         ranks[rows] = form(places)
