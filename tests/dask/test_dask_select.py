@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import warnings
 from collections import Counter
 
@@ -17,7 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import noisyselect as ns
-from noisyselect.dask import select
+from noisyselect.dask import passes, select
+from noisyselect.dask.blocks import plan
 from noisyselect.errors import (
     DamagedRunError,
     DegenerateWarning,
@@ -296,8 +298,6 @@ def test_rows_that_no_task_could_hold_are_refused(client, logs, tmp_path, monkey
 
 def test_the_memory_of_a_task_does_not_grow_with_the_samples(tmp_path, monkeypatch):
     """One thread of this process does all: its peak on four times the samples is the same."""
-    import tracemalloc
-
     monkeypatch.setattr("noisyselect.dask.blocks.BLOCK_ROWS", 20_000)
     peaks = []
     for n_samples in (40_000, 160_000):
@@ -314,6 +314,24 @@ def test_the_memory_of_a_task_does_not_grow_with_the_samples(tmp_path, monkeypat
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0]
+
+
+def test_a_task_of_many_blocks_holds_one_at_a_time(tmp_path):
+    labels, losses, predictions = many_parts.make_logs(80_000)
+    root = many_parts.write_run(tmp_path / "run", labels, {"a": (losses, predictions)})
+    selector = ns.VRLVSelector(balance=False)
+    window, blocks, _ = plan(open_run(root), "a", None, selector.history)
+    assert len(blocks) == 8
+
+    def peak(n_blocks):
+        tracemalloc.start()
+        passes._look(selector, window, blocks[:n_blocks])
+        taken = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return taken
+
+    peak(1)  # what is imported at the first call
+    assert peak(8) < 1.1 * peak(1)
 
 
 def test_the_package_does_not_import_dask_and_says_so_where_it_lacks():
