@@ -67,7 +67,7 @@ class _Mixture(NamedTuple):
     def split(self, part: Part) -> Selection:
         """Return what `GMMSelector` decides of a block."""
         assert self.fitted is not None
-        return self.selector._split(self.losses(part), self.fitted)
+        return self.selector._split(self.losses(part), self.fitted, part.log.ids)
 
     def count_clean(self, part: Part) -> AnyArray:
         return np.array(len(self.split(part)))

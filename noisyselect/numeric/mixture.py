@@ -143,12 +143,15 @@ def fit_to_points(
     return TwoGaussians(shares[order], means[order], variances[order], collapsed)
 
 
-def low_mean_posterior(values: Vector, mixture: TwoGaussians) -> Vector:
-    """Return the probability, per value, of the component with the smaller mean; 1 if collapsed."""
+def low_mean_posterior(values: Vector, mixture: TwoGaussians, out: Vector | None = None) -> Vector:
+    """Return the probability, per value, of the component with the smaller mean; 1 if collapsed.
+
+    It is written into `out`, which may be the values themselves.
+    """
     if mixture.collapsed:
         return np.ones(values.size)
     parameters = np.stack([mixture.shares, mixture.means, mixture.variances])
-    posterior = np.empty(values.size)
+    posterior = np.empty(values.size) if out is None else out
     for block in blocks(values.size):
         posterior[block] = _responsibility(values[block], parameters)
     return posterior

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noisyselect.arrays import frozen
+from noisyselect.arrays import AnyArray, frozen
 from noisyselect.errors import DegenerateWarning
 from noisyselect.log import TrainingLog
 from noisyselect.numeric.mixture import (
@@ -106,20 +106,23 @@ class GMMSelector(Selector, needs=("losses",)):
         recent = [unit_interval(losses) for losses in log.losses[-self.n_average :]]
         loss = recent[0] if len(recent) == 1 else np.mean(recent, axis=0)
         mixture = fit_two_gaussians(loss, REG_COVAR)
-        selection = self._split(loss, mixture)
+        selection = self._split(loss, mixture, log.ids)
         if mixture.collapsed:
             self._warn("the losses do not fall into two groups; every label is kept")
         elif not selection.clean.any():
             self._warn(f"no posterior exceeds {self.threshold}; no label is kept")
         return selection
 
-    def _split(self, loss: Vector, mixture: TwoGaussians) -> Selection:
-        """Decide on normalised losses by a mixture that was fitted to these and maybe others."""
-        posterior = low_mean_posterior(loss, mixture)
-        clean = posterior > self.threshold
+    def _split(self, loss: Vector, mixture: TwoGaussians, ids: AnyArray) -> Selection:
+        """Decide on normalised losses by a mixture that was fitted to these and maybe others.
+
+        The losses are written over.
+        """
+        posterior = low_mean_posterior(loss, mixture, out=loss)
+        clean = frozen(posterior > self.threshold)
         reason = Reasons.either(clean, "small loss", "large loss")
         posterior = frozen(posterior)
-        return Selection(clean=clean, score=posterior, trust=posterior, reason=reason)
+        return Selection(clean=clean, score=posterior, ids=ids, trust=posterior, reason=reason)
 
     def _warn(self, text: str) -> None:
         warnings.warn(f"GMMSelector: {text}.", DegenerateWarning, stacklevel=6)

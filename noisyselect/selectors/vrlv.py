@@ -308,7 +308,7 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
             core = self._core_after_change(log_b, small.clean, beta, calm, wild)
         else:
             core = stable & small.clean & beta
-        trust = frozen(np.where(core, 1.0, small.score))
+        trust = _trust(core, small.score)
         return _Evidence(
             small_loss=small.clean,
             trusts=(trust, trust),
@@ -349,7 +349,7 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
         rho = float(of_a.clean.mean()) if self.clean_rate is None else self.clean_rate
         core = of_a.clean & of_b.clean
         # Of the mixture that admits them: each fills from what the other network has.
-        trust_a, trust_b = (frozen(np.where(core, 1.0, of.score)) for of in (of_b, of_a))
+        trust_a, trust_b = _trust(core, of_b.score), _trust(core, of_a.score)
         return _Evidence(
             small_loss=of_a.clean,
             trusts=(trust_a, trust_b),
@@ -476,6 +476,13 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
             synthetic=recipes,
             unlabelled_mask=frozen(~evidence.core if self.unlabelled == "printed" else ~clean),
         )
+
+
+def _trust(core: BoolArray, posterior: FloatArray) -> FloatArray:
+    """Return 1 on the core and the posterior elsewhere."""
+    trust = posterior.copy()
+    trust[core] = 1.0
+    return frozen(trust)
 
 
 def _where_clean(weights: FloatArray, labels: IntArray, clean: BoolArray) -> FloatArray:
