@@ -25,7 +25,7 @@ HEAVY = 9e-4
 _TOP = 2**16 - 1
 # Magnitudes below 2^-30, a hundredth of the least step of a loss in float32, share a bin.
 _BIN_OF_ZERO = (127 - 30) << (23 - DROPPED_BITS)
-# Values to count at once; their table of bins must not cost more than they.
+# Values to count at once, at least: their table of bins must not cost more than they.
 _COUNTED = 1 << 18
 
 
@@ -145,7 +145,7 @@ def _count(
     numbers, lowest, highest = bins
     n, n_bins = numbers.size, highest - lowest + 1
     counts = np.zeros(n_bins, dtype=np.int64)
-    for block in blocks(n, _COUNTED):
+    for block in blocks(n, max(_COUNTED, n // 16)):
         counts += np.bincount(numbers[block] - lowest, minlength=n_bins)
     ends = np.cumsum(counts)
 
