@@ -48,4 +48,4 @@ def test_a_goal_that_is_missed_says_by_how_much(made):
     job = kernels.JOBS[0]
     line = kernels.Line(job, 1_000_000, np.array([0.5, 1.0]), np.array([20.0, 40.0]), 0.0, 0.0)
     rows = list(kernels.table([line], {job.name: {}}, speed=1e9))
-    assert rows[1][5:7] == ("**40** (40 to 40)", "100: missed by a factor of 2.5")
+    assert rows[1][5:7] == ("**40** (40 to 40)", "100: missed by 60%")

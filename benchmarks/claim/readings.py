@@ -41,18 +41,21 @@ class WithoutRescue(VRLVSelector):
 class TrustedFirst(VRLVSelector):
     """A's fill is drawn first from V_c & G_l, which both rules trust, then from the rest of V_c."""
 
-    def _balanced(self, role, log, evidence, neighbours, source, criterion, pool):
+    def _balanced(self, evidence, core_counts, neighbours, role, log, source, criterion, pool):
         if role == 0:
             # A rank is at most 1: within each part by variance, as before.
             criterion = midranks(criterion) + np.where(evidence.small_loss, 0, 2)
-        return super()._balanced(role, log, evidence, neighbours, source, criterion, pool)
+        return super()._balanced(
+            evidence, core_counts, neighbours, role, log, source, criterion, pool
+        )
 
 
 class CoreOnly(VRLVSelector):
     """No fill and nothing synthetic: D_x = D_c, with the weights of Eq. 10."""
 
-    def _selection(self, role, log, evidence, clean, criterion, recipes=None):
-        return super()._selection(role, log, evidence, evidence.core, criterion)
+    def _selection(self, role, log, evidence, clean, criterion, counts=None, recipes=None):
+        core = evidence.core
+        return super()._selection(role, log, evidence, core, criterion, by_class(log, core))
 
 
 class WithoutQuotas(VRLVSelector):
@@ -61,12 +64,13 @@ class WithoutQuotas(VRLVSelector):
     Without quotas no class has a surplus for ENN or a gap for KNN mixup.
     """
 
-    def _balanced(self, role, log, evidence, neighbours, source, criterion, pool):
-        return self._selection(role, log, evidence, evidence.core | source, criterion)
+    def _balanced(self, evidence, core_counts, neighbours, role, log, source, criterion, pool):
+        clean = evidence.core | source
+        return self._selection(role, log, evidence, clean, criterion, by_class(log, clean))
 
-    def _quotas(self, log, evidence):
+    def _quotas(self, evidence, core_counts):
         # After a change of the rate: all of G_l.
-        return np.full(log.n_classes, log.n_samples)
+        return np.full(core_counts.size, evidence.core.size)
 
 
 class WithoutENN(VRLVSelector):
@@ -79,32 +83,37 @@ class WithoutENN(VRLVSelector):
 class WithoutSynthetic(VRLVSelector):
     """Short classes stay short."""
 
-    def _selection(self, role, log, evidence, clean, criterion, recipes=None):
-        return super()._selection(role, log, evidence, clean, criterion)
+    def _selection(self, role, log, evidence, clean, criterion, counts=None, recipes=None):
+        return super()._selection(role, log, evidence, clean, criterion, counts)
 
 
 class WithoutWeights(VRLVSelector):
     """Without Eq. 10: every class weighs 1."""
 
-    def _selection(self, role, log, evidence, clean, criterion, recipes=None):
-        selection = super()._selection(role, log, evidence, clean, criterion, recipes)
+    def _selection(self, role, log, evidence, clean, criterion, counts=None, recipes=None):
+        selection = super()._selection(role, log, evidence, clean, criterion, counts, recipes)
         return replace(selection, weights=clean.astype(np.float64))
 
 
 class TrustAll(VRLVSelector):
     """No label refinement: the fill's labels are trusted like those of the core."""
 
-    def _selection(self, role, log, evidence, clean, criterion, recipes=None):
-        selection = super()._selection(role, log, evidence, clean, criterion, recipes)
+    def _selection(self, role, log, evidence, clean, criterion, counts=None, recipes=None):
+        selection = super()._selection(role, log, evidence, clean, criterion, counts, recipes)
         return replace(selection, trust=clean.astype(np.float64))
 
 
 class TrustPosterior(VRLVSelector):
     """Label refinement by the posterior everywhere, as DivideMix does, the core included."""
 
-    def _selection(self, role, log, evidence, clean, criterion, recipes=None):
-        selection = super()._selection(role, log, evidence, clean, criterion, recipes)
-        return replace(selection, trust=evidence.posteriors[role])
+    def _gather(self, log_a, log_b):
+        posterior = GMMSelector(self.threshold, self.n_average).select(log_a).score
+        return super()._gather(log_a, log_b)._replace(trusts=(posterior, posterior))
+
+
+def by_class(log, clean):
+    """Return how many of these samples each class has, shape (n_classes,)."""
+    return np.bincount(log.labels[clean], minlength=log.n_classes)
 
 
 class AllLabelled(Selector, needs=("losses",)):

@@ -262,7 +262,7 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
             )
         core_counts = count_groups(log_a.labels, core, log_a.n_classes)
         if evidence.after_change:
-            quotas = class_quotas(core_counts, evidence.clean_rate, log_a.n_samples)
+            quotas = self._quotas(evidence, core_counts)
             fill = self._lowest_losses(log_a, evidence, quotas)
             filled = core.copy()
             filled[fill] = True
@@ -372,6 +372,10 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
             "VRLVSelector(balance=False)."
         )
 
+    def _quotas(self, evidence: _Evidence, core_counts: IntArray) -> npt.NDArray[np.int64]:
+        """Return how many samples each class lacks, shape (n_classes,)."""
+        return class_quotas(core_counts, evidence.clean_rate, evidence.core.size)
+
     def _lowest_losses(self, log: TrainingLog, evidence: _Evidence, quotas: IntArray) -> Rows:
         """Return the smallest losses of G_l outside the core, up to the quota of each class."""
         if not quotas.any():
@@ -393,7 +397,7 @@ class VRLVSelector(Selector, needs=("losses", "predictions")):
     ) -> Selection:
         """Fill the core from `source`, least `criterion` first, then from mixup with `pool`."""
         labels, core = log.labels, evidence.core
-        quotas = class_quotas(core_counts, evidence.clean_rate, log.n_samples)
+        quotas = self._quotas(evidence, core_counts)
         # A class without a core has nothing to anchor on.
         anchored = core_counts > 0
         rows = np.flatnonzero(source & ~core)

@@ -315,9 +315,11 @@ def test_the_fill_of_a_is_first_what_both_rules_trust():
     # More stable samples than there is room for, whatever their loss.
     variance = np.random.default_rng(0).random(400)
     evidence = evidence._replace(stable=np.ones(400, dtype=bool), variance=variance)
-    rest = (log_a, evidence, log_a.neighbours, evidence.stable, evidence.variance, evidence.core)
-    ours = selector._balanced(0, *rest)
-    quotas = selector._quotas(log_a, evidence)
+    core_counts = readings.by_class(log_a, evidence.core)
+    first = (evidence, core_counts, log_a.neighbours)
+    rest = (log_a, evidence.stable, evidence.variance, evidence.core)
+    ours = selector._balanced(*first, 0, *rest)
+    quotas = selector._quotas(evidence, core_counts)
     for label in range(4):
         candidates = evidence.stable & ~evidence.core & (log_a.labels == label)
         rows = np.flatnonzero(candidates)
@@ -325,8 +327,8 @@ def test_the_fill_of_a_is_first_what_both_rules_trust():
         wanted = rows[order][: quotas[label]]
         assert set(np.flatnonzero((ours.reason == "fill") & candidates)) == set(wanted)
     usual = readings.WithoutENN(clean_rate=0.7)
-    assert not np.array_equal(ours.clean, usual._balanced(0, *rest).clean)
-    assert selector._balanced(1, *rest) == usual._balanced(1, *rest)
+    assert not np.array_equal(ours.clean, usual._balanced(*first, 0, *rest).clean)
+    assert selector._balanced(*first, 1, *rest) == usual._balanced(*first, 1, *rest)
 
 
 def test_readings_leave_out_their_part_and_nothing_else():
