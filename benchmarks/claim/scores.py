@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from keeping import evenly, write_json
+from sklearn.metrics import roc_auc_score
 
 from noisyselect import ConsensusSelector, open_run
 from noisyselect.errors import DegenerateWarning
-from noisyselect.numeric.ranks import midranks, rank_variance
+from noisyselect.numeric.ranks import rank_variance
+from noisyselect.selectors.forgetting_events import forgetting
 
 # Methods whose logs are scored: what plain training shows, and what selection leaves of it.
 SCORED = ("ce", "dividemix")
@@ -77,7 +79,7 @@ def evidence(log):
     yield "last_loss", -losses[-1]
     yield "mean_loss", -losses.mean(axis=0, dtype=np.float64)
     yield "margin", _margins(losses, predictions == labels, log.confidences).mean(axis=0)
-    yield "forgetting", -_forgetting(predictions == labels)
+    yield "forgetting", -forgetting(predictions == labels)
     if log.neighbours is not None:
         # -1 is no neighbour: the extra last row counts for none.
         for kind, said in (("labels", labels), ("predictions", predictions[-1])):
@@ -99,22 +101,10 @@ def _margins(losses, learnt, confidences):
     return np.where(learnt, np.maximum(0, 2 * own - 1), own - confidences)
 
 
-def _forgetting(learnt):
-    """Return the number of forgetting events; the fraction orders samples of equally many."""
-    n_epochs, n_learnt = len(learnt), learnt.sum(axis=0)
-    events = (learnt[:-1] & ~learnt[1:]).sum(axis=0)
-    events[n_learnt == 0] = n_epochs
-    return events + (n_epochs - n_learnt) / (n_epochs + 1)
-
-
 def auroc(score, right):
     """Return the probability that a right label has the higher score, ties counting half."""
-    n_right = np.count_nonzero(right)
-    n_wrong = right.size - n_right
-    if not (n_right and n_wrong):
-        return None
-    ranks = midranks(score) * (right.size - 1)
-    return float((ranks[right].sum() - n_right * (n_right - 1) / 2) / (n_right * n_wrong))
+    undefined = right.all() or not right.any()
+    return None if undefined else float(roc_auc_score(right, score))
 
 
 def main():

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from noisyselect.arrays import FloatArray, IntArray
+from noisyselect.numeric.blocks import blocks
 
 # Rows whose distances to all others are held at once.
 _BLOCK = 256
@@ -201,8 +202,7 @@ def _scan(around: Rows, square: Vector, low: float, high: float) -> tuple[Counts
 def _squared(rows: FloatArray, first: IntArray, second: IntArray) -> Vector:
     """Return the squared distances of pairs, the same from either side."""
     squared = np.empty(first.size)
-    for start in range(0, first.size, _PAIRS):
-        block = slice(start, start + _PAIRS)
+    for block in blocks(first.size, _PAIRS):
         difference = rows[first[block]] - rows[second[block]]
         squared[block] = np.square(difference, out=difference).sum(axis=1)
     return squared

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from noisyselect.arrays import BoolArray, FloatArray, IntArray
+from noisyselect.numeric.blocks import blocks
 from noisyselect.numeric.ranks import midranks
 
 # Length of a row of ranks or scores below which its differences are rounding.
@@ -154,8 +155,7 @@ def neighbour_shares(shares: FloatArray, neighbours: IntArray) -> Vector:
     # The extra last row is where -1 points to.
     padded = np.vstack([shares, np.zeros(shares.shape[1])])
     sums = np.zeros(shares.shape)
-    for start in range(0, len(sums), _BLOCK):
-        block = slice(start, start + _BLOCK)
+    for block in blocks(len(sums), _BLOCK):
         for column in neighbours[block].T:
             sums[block] += padded.take(column, axis=0)
     return _shares(sums)

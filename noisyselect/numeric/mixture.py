@@ -148,10 +148,11 @@ def low_mean_posterior(values: Vector, mixture: TwoGaussians, out: Vector | None
 
     It is written into `out`, which may be the values themselves.
     """
-    if mixture.collapsed:
-        return np.ones(values.size)
-    parameters = np.stack([mixture.shares, mixture.means, mixture.variances])
     posterior = np.empty(values.size) if out is None else out
+    if mixture.collapsed:
+        posterior[:] = 1
+        return posterior
+    parameters = np.stack([mixture.shares, mixture.means, mixture.variances])
     for block in blocks(values.size):
         posterior[block] = _responsibility(values[block], parameters)
     return posterior

@@ -25,6 +25,8 @@ _ROWS_PER_CENTRE = 256
 _ROWS = 1 << 14
 # Samples whose votes are counted at once, for a table of (samples, classes) that stays small.
 _BLOCK = 1024
+# So many labels are counted one by one, which is faster than all at once.
+_FEW_LABELS = 24
 
 
 class FoundNeighbours(NamedTuple):
@@ -169,9 +171,8 @@ class _Comparable:
         return rows
 
     def blocks(self) -> Iterator[slice]:
-        """Yield the rows in slices of a bounded size."""
-        for start in range(0, len(self), _ROWS):
-            yield slice(start, min(start + _ROWS, len(self)))
+        """Return the rows in slices of a bounded size."""
+        return blocks(len(self), _ROWS)
 
 
 # Returns row positions of the nearest of some rows, themselves included.
@@ -255,14 +256,14 @@ def _others(search: _Search, rows: _Comparable, queries: IntArray, k: int) -> np
     """Return what `search` finds near some rows, themselves left out."""
     neighbours = np.full((len(queries), k), -1, dtype=np.int64)
     n_found = min(k + 1, len(rows))
-    for start in range(0, len(queries), _ROWS):
-        which = queries[start : start + _ROWS]
+    for block in blocks(len(queries), _ROWS):
+        which = queries[block]
         found = search(rows[which], n_found)
         own = found == which[:, None]
         # Where duplicates crowded the row out of its own answer, the farthest goes instead.
         own[~own.any(axis=1), -1] = True
         others = found[~own].reshape(len(which), n_found - 1)
-        neighbours[start : start + _ROWS, : n_found - 1] = others
+        neighbours[block, : n_found - 1] = others
     return neighbours
 
 
@@ -343,10 +344,6 @@ def count_in_rows(mask: BoolArray) -> IntArray:
     return counts
 
 
-# So many labels are counted one by one, which is faster than all at once.
-_FEW_LABELS = 24
-
-
 class Votes(NamedTuple):
     """What the nearest neighbours of each sample vote for.
 
@@ -398,8 +395,7 @@ def count_votes(votes: IntArray, neighbours: IntArray, own: IntArray) -> Votes:
     # Where there is no neighbour, -1, the vote goes to an extra label, the last.
     label_of = np.append(votes, n_labels).astype(np.min_scalar_type(n_labels))
     found = Votes(*np.empty((3, n_samples), dtype=np.int64))
-    for start in range(0, n_samples, _BLOCK):
-        block = slice(start, start + _BLOCK)
+    for block in blocks(n_samples, _BLOCK):
         label = label_of.take(neighbours[block], mode="wrap")
         counts = _count_labels(label, n_labels)
         found.own[block] = counts[np.arange(len(label)), own[block]]

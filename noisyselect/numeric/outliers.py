@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from noisyselect.arrays import BoolArray, FloatArray
+from noisyselect.numeric.blocks import blocks
 
 # As scikit-learn has it: values that coincide have a finite density.
 _LEAST_DISTANCE = 1e-10
@@ -40,8 +41,7 @@ def local_outliers(
     O(n_samples n_values^2).
     """
     outlying = np.empty(values.shape, dtype=bool)
-    for start in range(0, values.shape[1], _CHUNK):
-        rows = slice(start, start + _CHUNK)
+    for rows in blocks(values.shape[1], _CHUNK):
         factor = _factors(values[:, rows].T.astype(np.float64), n_neighbors)
         limit = np.quantile(factor, 1 - contamination, axis=1, keepdims=True)
         outlying[:, rows] = (factor > limit).T

@@ -7,6 +7,7 @@ from numbers import Integral
 
 import numpy as np
 
+from noisyselect.arrays import BoolArray, FloatArray
 from noisyselect.log import TrainingLog
 from noisyselect.numeric.ranks import lowest_or_equal, midranks
 from noisyselect.selection import Selection
@@ -101,16 +102,35 @@ class ForgettingEventsSelector(Selector, needs=("predictions",)):
         method = type(self).__name__
         require_epochs(log, method, 2)
         learnt = log.predictions[-self.window :] == log.labels
-        n_epochs, n_learnt = len(learnt), learnt.sum(axis=0)
-        events = (learnt[:-1] & ~learnt[1:]).sum(axis=0)
-        events[n_learnt == 0] = n_epochs  # more than any other can have
-        # The fraction orders samples of equally many events.
-        forgotten = events + (n_epochs - n_learnt) / (n_epochs + 1)
+        forgotten = forgetting(learnt)
         if forgotten.min() == forgotten.max():
             return keep_all(log, method, "all samples are learnt and forgotten alike")
         rate = given_or_estimated(self.clean_rate, log, method)
         clean = lowest_or_equal(forgotten, round(rate * log.n_samples))
         if not clean.any():
             warn(method, f"a share of {rate:.3g} is less than one sample; no label is kept")
-        reason = np.where(n_learnt == 0, "never learnt", np.where(clean, "remembered", "forgotten"))
+        reason = np.where(
+            ~learnt.any(axis=0), "never learnt", np.where(clean, "remembered", "forgotten")
+        )
         return Selection(clean=clean, score=1 - midranks(forgotten), reason=reason)
+
+
+def forgetting(learnt: BoolArray) -> FloatArray:
+    """Return the number of forgetting events, and a fraction that orders equally many of them.
+
+    Parameters
+    ----------
+    learnt : array of bool, shape (n_epochs, n_samples)
+        Whether the given label is predicted.
+
+    Returns
+    -------
+    array of float64, shape (n_samples,)
+        One that was never learnt has `n_epochs` events, more than any other; of equally many events
+        the more often learnt have the smaller fraction.
+    """
+    n_epochs, n_learnt = len(learnt), learnt.sum(axis=0)
+    events = (learnt[:-1] & ~learnt[1:]).sum(axis=0)
+    events[n_learnt == 0] = n_epochs
+    forgotten: FloatArray = events + (n_epochs - n_learnt) / (n_epochs + 1)
+    return forgotten

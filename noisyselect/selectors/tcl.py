@@ -11,6 +11,7 @@ import numpy.typing as npt
 from noisyselect.arrays import FloatArray, IntArray, first
 from noisyselect.errors import DegenerateWarning
 from noisyselect.log import TrainingLog
+from noisyselect.numeric.blocks import blocks
 from noisyselect.numeric.mixture import low_mean_posteriors
 from noisyselect.selection import Selection
 from noisyselect.selector import Selector
@@ -128,14 +129,13 @@ def _assignment(
     features: FloatArray, probabilities: FloatArray, labels: IntArray, temperature: float
 ) -> npt.NDArray[np.float64]:
     """Return the share of the prototype of the given label in each sample's assignment."""
-    blocks = [slice(start, start + _BLOCK) for start in range(0, labels.size, _BLOCK)]
     sums = np.zeros((probabilities.shape[1], features.shape[1]))
-    for block in blocks:
+    for block in blocks(labels.size, _BLOCK):
         sums += probabilities[block].T.astype(np.float64) @ _of_length_one(features[block])
     prototypes = _of_length_one(sums)
 
     assigned = np.empty(labels.size)
-    for block in blocks:
+    for block in blocks(labels.size, _BLOCK):
         cosines = _of_length_one(features[block]) @ prototypes.T
         shares = np.exp((cosines - cosines.max(axis=1, keepdims=True)) / temperature)
         own = np.take_along_axis(shares, labels[block, None], axis=1)[:, 0]

@@ -88,7 +88,7 @@ _NPZ_KINDS = {"loss": "f", "pred": "iu", "conf": "f", "lr": "f", "label": "iu", 
 
 # What numpy and zipfile raise where a file is damaged.
 _UNREADABLE = (
-    *(ValueError, EOFError, AttributeError, TypeError, OSError, NotImplementedError, RuntimeError),
+    *(ValueError, EOFError, AttributeError, TypeError, OSError, RuntimeError),
     *(BadZipFile, zlib.error),
 )
 

@@ -9,7 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from noisyselect import MixupRecipes, Selection, TrainingLog, VRLVSelector
+from noisyselect import (
+    ConsensusSelector,
+    GMMSelector,
+    MixupRecipes,
+    Selection,
+    TrainingLog,
+    VRLVSelector,
+)
 from noisyselect.torch import save_features, train
 from noisyselect.torch.data import TrainingData
 
@@ -140,6 +147,7 @@ def test_the_command_of_a_cell_makes_it_and_no_other(monkeypatch, tmp_path):
         grid.Regime("e20.npz"),
         grid.Regime("digits", epochs=100, augment=True),
         grid.Regime("cifar10", "images", images=True, epochs=300, augment=True, network="x:y"),
+        grid.Regime("cifar10", images=True, epochs=24, subset=2000),
     )
     wanted = [grid.Cell(regime, "asym40", "no-enn", 11) for regime in regimes]
     for cell in wanted:
@@ -173,7 +181,7 @@ def test_what_is_looked_at_to_choose_is_kept_apart():
 
     assert purpose("digits", 0) == purpose("digits-augmented", 0) == "development"
     assert purpose("e20", 10) == "development"
-    assert purpose("e20", 2) == purpose("cifar10-preact-resnet18-augmented", 2) == "confirming"
+    assert purpose("e20", 2) == purpose("cifar10-2000samples-preact-resnet18", 2) == "confirming"
 
 
 def test_uneven_noise_rises_with_the_class_and_leaves_the_given_classes_imbalanced():
@@ -329,6 +337,21 @@ def test_the_fill_of_a_is_first_what_both_rules_trust():
     usual = readings.WithoutENN(clean_rate=0.7)
     assert not np.array_equal(ours.clean, usual._balanced(*first, 0, *rest).clean)
     assert selector._balanced(*first, 1, *rest) == usual._balanced(*first, 1, *rest)
+
+
+def test_selections_for_dividemix_are_trusted_by_the_peers_evidence():
+    own, peer, _ = logs()
+    posterior = GMMSelector().select(peer).score
+    # The trainer asks with the peer's log first.
+    every = readings.AllLabelled().select(peer, own)
+    assert every.clean.all() and np.array_equal(every.trust, posterior)
+    likely = readings.AllLabelled("probability").select(peer, own)
+    mean = (np.exp(-own.losses[-1]) + np.exp(-peer.losses[-1])) / 2
+    assert likely.clean.all() and likely.trust == pytest.approx(mean)
+    usual = ConsensusSelector().select(peer, own)
+    kept = readings.TrustedConsensus().select(peer, own)
+    assert 0 < len(kept) < len(kept.clean) and np.array_equal(kept.clean, usual.clean)
+    assert np.array_equal(kept.trust[kept.clean], posterior[kept.clean])
 
 
 def test_readings_leave_out_their_part_and_nothing_else():
