@@ -3,6 +3,7 @@
     python benchmarks/claim --data e20.npz --settings sym50,asym40 --methods ce,dividemix,vrlvmix \
         --seeds 3 --jobs 2 --minutes 60
     python benchmarks/claim --table docs/claim-tables.md
+    python benchmarks/claim --plots docs
 
 What a cell's file is there for is not trained again. README.md, beside this file, says more.
 """
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 
 from grid import EPOCHS, IMAGE_EPOCHS, SETTINGS, Regime, cells
+from plots import write_plots
 from readings import METHODS
 from runner import run
 from tables import read_cells, tables
@@ -22,7 +24,7 @@ FOLDER = Path(__file__).parent / "cells"
 def main(arguments=None):
     options = parsed(arguments)
     failed = []
-    if options.table is None:
+    if trains(options):
         regime = Regime(
             data=options.data or "cifar10",
             data_dir=options.data_dir,
@@ -37,11 +39,14 @@ def main(arguments=None):
         seeds = range(options.first_seed, options.first_seed + options.seeds)
         grid = cells(regime, options.settings, options.methods, seeds)
         failed = run(grid, options.cells, options.runs, options.jobs, options.minutes)
-    text = tables(read_cells(options.cells))
-    if options.table in (None, "-"):
-        sys.stdout.write(text)
-    else:
-        Path(options.table).write_text(text)
+    found = read_cells(options.cells)
+    if options.plots is not None:
+        for path in write_plots(found, options.plots):
+            print(path)
+    if options.table not in (None, "-"):
+        Path(options.table).write_text(tables(found))
+    elif options.table == "-" or trains(options):
+        sys.stdout.write(tables(found))
     return 1 if failed else 0
 
 
@@ -77,10 +82,19 @@ def parsed(arguments):
     parser.add_argument(
         "--table", nargs="?", const="-", metavar="FILE", help="train nothing; print, or write FILE"
     )
+    parser.add_argument(
+        "--plots", type=Path, metavar="FOLDER", help="train nothing; write figures into FOLDER"
+    )
     options = parser.parse_args(arguments)
-    if options.table is None and options.data is None and not options.images:
-        parser.error("--data or --images must say what to train on, or --table to train nothing")
+    if trains(options) and options.data is None and not options.images:
+        parser.error(
+            "--data or --images must say what to train on, or --table or --plots to train nothing"
+        )
     return options
+
+
+def trains(options):
+    return options.table is None and options.plots is None
 
 
 def names_of(known):

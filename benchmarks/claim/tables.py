@@ -99,10 +99,12 @@ def beside(cells, settings, rival):
         if ahead:
             means = {setting: points.mean() for setting, points in ahead.items()}
             worst = min(means, key=means.get)
+            error = standard_error(ahead.values())
             rows.append(
                 [
                     *(method, str(len(ahead)), f"{np.mean([*means.values()]):+.2f}"),
-                    *(standard_error(ahead.values()), f"{means[worst]:+.2f} ({worst})"),
+                    "" if error is None else f"{error:.2f}",
+                    f"{means[worst]:+.2f} ({worst})",
                 ]
             )
     if rows:
@@ -128,11 +130,11 @@ def of(cell, setting, method):
 
 
 def standard_error(groups):
-    """Return that of the mean of the groups' means, or nothing where one has a single member."""
+    """Return that of the mean of the groups' means, or None where one has a single member."""
     if any(points.size < 2 for points in groups):
-        return ""
+        return None
     variance = sum(points.var(ddof=1) / points.size for points in groups)
-    return f"{np.sqrt(variance) / len(groups):.2f}"
+    return np.sqrt(variance) / len(groups)
 
 
 def anatomy_table(setting, cells):

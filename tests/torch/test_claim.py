@@ -28,6 +28,7 @@ import anatomy  # noqa: E402
 import cell as cells_made  # noqa: E402
 import grid  # noqa: E402
 import keeping  # noqa: E402
+import plots  # noqa: E402
 import readings  # noqa: E402
 import runner  # noqa: E402
 import scores  # noqa: E402
@@ -519,6 +520,177 @@ def test_the_core_after_a_change_is_that_of_the_epochs_in_which_its_rule_held():
 def test_a_setting_in_which_cross_entropy_does_not_memorise_is_marked():
     falls = [made_up("sym50", "ce", 0, 0.5, 0.6), made_up("sym20", "ce", 0, 0.59, 0.6)]
     assert "| fall of cross-entropy | 1.0 (does not count) | 10.0 |" in tables.tables(falls)
+
+
+# Plots
+
+
+def scored(cell, **curves):
+    """Return a cell with areas under the ROC curve after 5, 10 and 15 epochs."""
+    areas = {name: list(values) for name, values in curves.items()}
+    cell["scores"] = {"epochs": [5, 10, 15], "all": areas, "large_loss": {}}
+    return cell
+
+
+def lines_of(axes):
+    return {line.get_gid(): line.get_xydata().tolist() for line in axes.lines if line.get_gid()}
+
+
+def visible(figure):
+    return {axes.get_title("left"): axes for axes in figure.axes if axes.axison}
+
+
+def beside(axes):
+    """Return what stands to the right of each row."""
+    return [text.get_text() for text in axes.texts]
+
+
+def test_each_log_has_a_panel_with_the_mean_over_its_seeds():
+    cells = [
+        scored(made_up("asym40", "ce", 0, 0.5), signed_10=[None, 0.5, 0.75], margin=[0.5] * 3),
+        scored(made_up("asym40", "ce", 1, 0.5), signed_10=[None, 0.75, None], margin=[0.5] * 3),
+        scored(made_up("sym50", "dividemix", 0, 0.5), consensus=[0.75, None, 0.5]),
+        made_up("sym50", "ce", 0, 0.5),
+    ]
+    cells[0]["anatomy"]["epochs"] = [10, 11]
+    figure = plots.evidence(cells)
+    panels = visible(figure)
+    assert list(panels) == ["asym40, ce", "sym50, dividemix"]
+    assert lines_of(panels["asym40, ce"]) == {
+        "signed_10": [[10, 0.625], [15, 0.75]],
+        "margin": [[5, 0.5], [10, 0.5], [15, 0.5]],
+    }
+    assert lines_of(panels["sym50, dividemix"]) == {"consensus": [[5, 0.75], [15, 0.5]]}
+    assert beside(panels["asym40, ce"]) == []
+    assert beside(panels["sym50, dividemix"]) == ["1 of 2 seeds"]
+    warm_up = [line for line in panels["asym40, ce"].lines if set(line.get_xdata()) == {10.5}]
+    assert len(warm_up) == 1
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert named[:7] == [name for name, _, _ in plots.EVIDENCE.values()]
+
+
+@pytest.mark.parametrize("n_settings", [1, 3, 4, 5, 6, 8])
+def test_any_number_of_settings_has_its_panels(n_settings):
+    settings = list(grid.SETTINGS)[:n_settings]
+    cells = [
+        scored(made_up(setting, method, 0, 0.5), last_loss=[0.5, 0.6, 0.7])
+        for setting in settings
+        for method in ("ce", "dividemix", "vrlvmix")
+    ]
+    means = {f"mean of {n_settings} settings"} if n_settings > 1 else set()
+    for figure, panels in (
+        (plots.evidence(cells), {f"{s}, {log}" for s in settings for log in ("ce", "dividemix")}),
+        (plots.methods(cells), means | set(settings)),
+    ):
+        drawn = visible(figure)
+        assert drawn.keys() == panels
+        # The lowest of each column has numbers at its axis.
+        columns = {axes.get_subplotspec().colspan.start: axes for axes in drawn.values()}
+        for axes in columns.values():
+            assert any(label.get_text() for label in axes.get_xticklabels())
+
+
+def points_of(axes):
+    """Return the places of all marks, as they were given: a list per row."""
+    places = np.concatenate([marks.get_offsets() for marks in axes.collections])
+    n_rows = len(axes.get_yticks())
+    return [sorted(x for x, y in places.tolist() if round(y) == row) for row in range(n_rows)]
+
+
+def test_methods_have_their_seeds_and_means_of_each_setting():
+    cells = [
+        *(made_up("sym50", "dividemix", seed, of) for seed, of in enumerate((0.69, 0.69, 0.69))),
+        *(made_up("sym50", "vrlvmix", seed, of) for seed, of in enumerate((0.70, 0.71, 0.72))),
+        *(made_up("sym50", "consensus", seed, of) for seed, of in enumerate((0.68, 0.69))),
+        *(made_up("asym40", "dividemix", seed, of) for seed, of in enumerate((0.60, 0.60))),
+        *(made_up("asym40", "vrlvmix", seed, of) for seed, of in enumerate((0.59, 0.60))),
+        made_up("sym50", "ce", 0, 0.1),
+        # Without its rival.
+        made_up("sym80", "vrlvmix", 0, 0.1),
+    ]
+    panels = visible(plots.methods(cells))
+    assert list(panels) == ["mean of 2 settings", "sym50", "asym40"]
+    names = [label.get_text() for label in panels["mean of 2 settings"].get_yticklabels()]
+    assert names == ["consensus", "vrlvmix"]
+    assert points_of(panels["sym50"]) == [pytest.approx([-1, 0]), pytest.approx([1, 2, 3])]
+    assert points_of(panels["asym40"]) == [[], pytest.approx([-1, 0])]
+    bars = [bar.get_width() for bar in panels["sym50"].patches]
+    assert bars == pytest.approx([-0.5, 2])
+    minus = "\N{MINUS SIGN}"
+    assert beside(panels["sym50"]) == [f"{minus}0.50", "+2.00"]
+    assert beside(panels["asym40"]) == [f"{minus}0.50"]
+    assert beside(panels["mean of 2 settings"]) == [f"{minus}0.50 (1)", "+0.75"]
+    # Whiskers of two standard errors, those of the tables.
+    whisker = panels["mean of 2 settings"].containers[-1].lines[2][0].get_segments()[0]
+    error = np.sqrt(1 / 3 + 0.5 / 2) / 2
+    assert whisker[:, 0] == pytest.approx([0.75 - 2 * error, 0.75 + 2 * error])
+
+
+def test_what_is_far_out_stands_at_the_edge_with_its_true_length_beside_it():
+    cells = [
+        made_up(setting, method, 0, of)
+        for setting in ("sym20", "sym50", "asym40")
+        for method, of in (("dividemix", 0.7), ("vrlvmix", 0.701), ("coteaching", 0.7))
+    ]
+    cells[2]["last_5"] = 0.4
+    panels = visible(plots.methods(cells))
+    left, right = panels["sym20"].get_xlim()
+    assert -0.2 < left < 0 < 0.1 < right < 0.2
+    assert points_of(panels["sym20"]) == [[left], pytest.approx([0.1])]
+    assert beside(panels["sym20"])[0] == "\N{MINUS SIGN}30.00"
+    assert beside(panels["sym50"])[0] == "0.00"
+
+
+def test_readings_have_a_row_each_with_the_mean_over_the_settings():
+    cells = [
+        *(made_up("sym50", "vrlvmix", seed, 0.6) for seed in (10, 11)),
+        *(made_up("sym50", "no-enn", 10 + i, of) for i, of in enumerate((0.61, 0.62))),
+        made_up("asym40", "vrlvmix", 10, 0.6),
+        made_up("asym40", "no-enn", 10, 0.595),
+        made_up("asym40", "window-3", 10, 0.605),
+        # These are no readings.
+        made_up("asym40", "dividemix", 10, 0.9),
+        made_up("asym40", "all-posterior", 10, 0.9),
+    ]
+    figure = plots.readings(cells)
+    (axes,) = figure.axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["window-3", "no-enn"]
+    # With a single seed there is its mark alone; of two, each and their mean.
+    assert points_of(axes) == [pytest.approx([0.5]), pytest.approx([-0.5, 1, 1.5, 2])]
+    means = [line.get_xdata()[0] for line in axes.lines[:2]]
+    assert means == pytest.approx([0.5, 0.5])
+    assert beside(axes) == ["+0.50", "1 of 1", "+0.50", "1 of 2", "mean", "ahead in"]
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert named[:3] == ["sym50", "asym40", "mean of settings"]
+
+
+def test_plots_are_written_of_the_cells_there_are_and_alike_each_time(tmp_path, capsys):
+    kept = tmp_path / "kept"
+    made = [
+        made_up("sym50", "dividemix", 0, 0.6),
+        made_up("sym50", "vrlvmix", 0, 0.6),
+        # For choosing, with no other reading beside it.
+        made_up("sym50", "vrlvmix", 10, 0.6),
+        *(made_up("sym50", name, 0, 0.6) | {"data": "digits"} for name in ("vrlvmix", "no-enn")),
+    ]
+    for one in made:
+        name = f"{one['method']}-{one['seed']}.json"
+        keeping.write_json(kept / one["data"] / one["setting"] / name, one)
+    areas = {"epochs": [1], "all": {"margin": [0.7]}, "large_loss": {"margin": [0.6]}}
+    keeping.write_json(kept / "e20" / "sym50" / "scores" / "dividemix-0.json", areas)
+
+    main, written = runpy_main(), []
+    for folder in (tmp_path / "once", tmp_path / "again"):
+        assert main(["--plots", str(folder), "--cells", str(kept)]) == 0
+        assert capsys.readouterr().out.split() == [str(path) for path in sorted(folder.iterdir())]
+        written.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert written[0] == written[1]
+    assert sorted(written[0]) == [
+        "claim-evidence-e20-confirming.svg",
+        "claim-methods-e20-confirming.svg",
+        "claim-readings-digits-development.svg",
+    ]
 
 
 def test_the_cells_in_the_repository_are_small_and_say_how_they_were_made():
