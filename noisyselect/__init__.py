@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from noisyselect.selectors.truncated_gce import TruncatedGCESelector as TruncatedGCESelector
     from noisyselect.selectors.unicon import UNICONSelector as UNICONSelector
     from noisyselect.selectors.vrlv import VRLVSelector as VRLVSelector
+    from noisyselect.selectors.vrlv_plus import VRLVPlusSelector as VRLVPlusSelector
     from noisyselect.store import open_run as open_run
     from noisyselect.vote import Vote as Vote
 
@@ -124,6 +125,7 @@ _HOMES = {
     "TrainingLog": "noisyselect.log",
     "TruncatedGCESelector": "noisyselect.selectors.truncated_gce",
     "UNICONSelector": "noisyselect.selectors.unicon",
+    "VRLVPlusSelector": "noisyselect.selectors.vrlv_plus",
     "VRLVSelector": "noisyselect.selectors.vrlv",
     "Vote": "noisyselect.vote",
     "check_corrector": "noisyselect.checks",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -381,9 +382,9 @@ def check_the_docstring_is_complete(rule: Rule) -> None:
     doc = type(rule).__doc__ or ""
     if isinstance(rule, Complement | Combined | Vote):
         return
-    sections = ("Parameters", "Notes", "References", "Examples")
+    options = list(inspect.signature(type(rule)).parameters)
+    sections = [*(["Parameters"] if options else []), "Notes", "References", "Examples"]
     lacking = [f"the section {name}" for name in sections if f"{name}\n    ---" not in doc]
-    options = [name for name in type(rule).__init__.__annotations__ if name != "return"]
     lacking += [f"the option `{name}`" for name in options if name not in doc]
     assert not lacking, f"The docstring lacks {', '.join(lacking)}."
 

@@ -12,6 +12,7 @@ from noisyselect import (
     PredictionStabilitySelector,
     Selection,
     Selector,
+    VRLVPlusSelector,
     VRLVSelector,
     check_selector,
 )
@@ -28,6 +29,7 @@ SELECTORS = [
     ENNCleaner(n_neighbors=5),
     ConfidentMarginSelector(),
     ConfidentMarginSelector(threshold=-0.2),
+    VRLVPlusSelector(),
     VRLVSelector(),
     VRLVSelector(window=3),
     VRLVSelector(window=3, rescue="printed"),

@@ -11,7 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from noisyselect import ConsensusSelector, GMMSelector, Selection, Selector, VRLVSelector
+from noisyselect import (
+    ConsensusSelector,
+    GMMSelector,
+    Selection,
+    Selector,
+    TrainingLog,
+    VRLVSelector,
+)
 from noisyselect.numeric.ranks import loss_changes, midranks, variance_of_ranks
 
 
@@ -116,24 +123,36 @@ def by_class(log, clean):
     return np.bincount(log.labels[clean], minlength=log.n_classes)
 
 
-class AllLabelled(Selector, needs=("losses",)):
-    """No sample is unlabelled: each is trained on its label as far as it is trusted.
+class BelievedInPart(Selector, needs=("losses",)):
+    """Every label, trusted as `VRLVPlusSelector` does, but for what is changed.
 
-    With trust w the target of a step is w y + (1 - w) p: what a label is not trusted for goes to
-    the network's own prediction. `trust` is the posterior of the mixture on the peer's losses, or
-    the mean probability of the label in both networks.
+    `evidence` is ``"posterior"``, ``"probability"`` or the mean of both; the logs are that of the
+    peer or those of both networks; of more epochs than one the losses and probabilities are
+    averaged; with `cut` a label that is more likely wrong than right is not trusted at all.
     """
 
-    history = 1
+    def __init__(self, evidence="mean", networks="peer", window=1, cut=False):
+        self.evidence, self.networks = evidence, networks
+        self.window, self.cut = window, cut
 
-    def __init__(self, trust="posterior"):
-        self.trust = trust
+    @property
+    def history(self):
+        """Number of last epochs that are read."""
+        return self.window
 
     def _select(self, log, peer):
-        if self.trust == "posterior":
-            trust = GMMSelector().select(log).score
-        else:
-            trust = np.mean([np.exp(-each.losses[-1]) for each in (log, peer)], axis=0)
+        logs = [log] if self.networks == "peer" else [log, peer]
+        recent = [of.losses[-self.window :].astype(float) for of in logs]
+        probability = np.mean([np.exp(-losses).mean(axis=0) for losses in recent], axis=0)
+        mean_loss = np.mean([losses.mean(axis=0) for losses in recent], axis=0)
+        posterior = GMMSelector().select(TrainingLog(labels=log.labels, losses=[mean_loss])).score
+        trust = {
+            "posterior": posterior,
+            "probability": np.minimum(1, probability),
+            "mean": (posterior + np.minimum(1, probability)) / 2,
+        }[self.evidence]
+        if self.cut:
+            trust = np.where(trust > 0.5, trust, 0)
         return Selection(clean=np.ones(log.n_samples, dtype=bool), trust=trust)
 
 
@@ -173,6 +192,10 @@ def reading(selector=VRLVSelector, **changes):
     return Method("vrlvmix", selector, changes)
 
 
+def plus(**changes):
+    return Method("vrlvmix-plus", BelievedInPart, changes)
+
+
 METHODS = {
     "ce": Method("ce"),
     "coteaching": Method("coteaching"),
@@ -180,9 +203,19 @@ METHODS = {
     # DivideMix's training on other selections
     "consensus": Method("dividemix", ConsensusSelector),
     "consensus-trust": Method("dividemix", TrustedConsensus),
-    "all-posterior": Method("dividemix", AllLabelled, {"trust": "posterior"}),
-    "all-probability": Method("dividemix", AllLabelled, {"trust": "probability"}),
+    "all-posterior": Method("dividemix", BelievedInPart, {"evidence": "posterior"}),
+    "all-probability": Method(
+        "dividemix", BelievedInPart, {"evidence": "probability", "networks": "both"}
+    ),
     "vrlvmix": Method("vrlvmix"),
+    "vrlvmix-plus": Method("vrlvmix-plus"),
+    # One part of it changed
+    "plus-posterior": plus(evidence="posterior"),
+    "plus-probability": plus(evidence="probability"),
+    "plus-both-networks": plus(networks="both"),
+    "plus-window-5": plus(window=5),
+    "plus-cut": plus(cut=True),
+    "plus-own-guess": Method("dividemix", BelievedInPart),
     # Eq. 3
     "absolute": reading(change="absolute"),
     "window-3": reading(window=3),

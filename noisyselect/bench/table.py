@@ -36,6 +36,7 @@ _CLASSES = {
     "loss-variation": "LossVariationSelector",
     "prediction-stability": "PredictionStabilitySelector",
     "vrlv": "VRLVSelector",
+    "vrlv-plus": "VRLVPlusSelector",
     "enn": "ENNCleaner",
     "consensus": "ConsensusSelector",
     "confident-margin": "ConfidentMarginSelector",

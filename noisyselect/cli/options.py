@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from noisyselect.torch.presets import Preset
 
 # Spelt out, as the help must not import torch; a test compares them.
-Method = Literal["vrlvmix", "dividemix", "scanmix", "coteaching", "ce"]
+Method = Literal["vrlvmix", "vrlvmix-plus", "dividemix", "scanmix", "coteaching", "ce"]
 NoiseKind = Literal["sym", "sym-others", "asym", "pair", "instance", "human", "none"]
 ScanSwitch = Literal["auto", "on", "off"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]

@@ -41,7 +41,7 @@ def train(
         typer.Option(
             rich_help_panel="Method",
             metavar="METHOD",
-            help="vrlvmix, dividemix, scanmix, coteaching or ce.",
+            help="vrlvmix, vrlvmix-plus, dividemix, scanmix, coteaching or ce.",
             show_default="vrlvmix",
         ),
     ] = None,

@@ -144,6 +144,7 @@ def mixmatch_epoch(
     draws: Draws,
     *,
     strong: bool = False,
+    refine_together: bool = False,
 ) -> TrainedEpoch:
     r"""Train one epoch of MixMatch as in DivideMix.
 
@@ -167,6 +168,9 @@ def mixmatch_epoch(
     draws : Draws
     strong : bool, default=False
         Augment strongly, as ScanMix does where there is much noise.
+    refine_together : bool, default=False
+        Refine labels by what both networks predict, as guesses are made, and not by what the
+        trained one does.
 
     Returns
     -------
@@ -200,7 +204,16 @@ def mixmatch_epoch(
         step_of.index_fill_(0, places[rows], step)
         step_of.index_fill_(0, u_rows, step)
         batch, targets, n_labelled = _inputs_and_targets(
-            network, peer, inputs, labelled, rows, u_rows, settings, draws, strong
+            network,
+            peer,
+            inputs,
+            labelled,
+            rows,
+            u_rows,
+            settings,
+            draws,
+            strong,
+            refine_together,
         )
         share = float(draws.shares.beta(settings.alpha, settings.alpha))
         mixed, mixed_targets = mix(batch, targets, max(share, 1 - share), draws.pixels)
@@ -226,6 +239,7 @@ def _inputs_and_targets(
     settings: Settings,
     draws: Draws,
     strong: bool,
+    refine_together: bool,
 ) -> tuple[Tensor, Tensor, int]:
     """Return all views (labelled, then unlabelled), their targets, and how many are labelled."""
     views = 2 if settings.augment else 1
@@ -233,14 +247,17 @@ def _inputs_and_targets(
     raw = _raw_views(inputs, labelled, x_rows.repeat(views), u_rows.repeat(views), settings, draws)
     batch = _prepared(inputs, raw, settings, draws, strong)
 
-    answers = [network.logits(batch)]
+    answers, n_x = [network.logits(batch)], n_labelled
+    if refine_together:
+        answers.insert(0, peer.logits(batch[:n_labelled]))
+        n_x = 2 * n_labelled
     if len(u_rows):
         answers.append(peer.logits(batch[n_labelled:]))
     # One softmax, one mean and one sharpening for all: in a small network's step each counts.
     probabilities = torch.cat(answers).softmax(dim=1)
     n_classes = probabilities.shape[1]
-    mean_x = probabilities[:n_labelled].view(views, len(x_rows), n_classes).mean(dim=0)
-    guess = probabilities[n_labelled:].view(2 * views, len(u_rows), n_classes).mean(dim=0)
+    mean_x = probabilities[:n_x].view(-1, len(x_rows), n_classes).mean(dim=0)
+    guess = probabilities[n_x:].view(2 * views, len(u_rows), n_classes).mean(dim=0)
     labels = functional.one_hot(labelled.labels[x_rows], n_classes).to(mean_x.dtype)
     refined = refine_labels(labels, labelled.trust[x_rows], mean_x)
     sharp = sharpen(torch.cat([refined, guess]), settings.temperature)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-Method = Literal["vrlvmix", "dividemix", "scanmix", "coteaching", "ce"]
+Method = Literal["vrlvmix", "vrlvmix-plus", "dividemix", "scanmix", "coteaching", "ce"]
 Part = Literal["vrlv", "balancing", "scan"]
 Scan = Literal["auto", "on", "off"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -57,13 +57,16 @@ class Settings:
 
     Parameters
     ----------
-    method : {"vrlvmix", "dividemix", "scanmix", "coteaching", "ce"}, default="vrlvmix"
-        How to train after warm-up. VRLVMix: MixMatch, each network on its own half of the VRLV
-        selection. DivideMix: MixMatch, each network on the GMM split of the *other*. ScanMix: as
-        DivideMix, from pre-trained weights and with the clustering loss in every epoch.
-        Co-teaching: cross-entropy on the samples of each batch with the least loss in the *other*
-        network. ``"ce"``: cross-entropy on all samples, as in warm-up. All have two networks, and
-        of one seed the same initialisation, order of samples and schedule.
+    method : str, default="vrlvmix"
+        How to train after warm-up. ``"vrlvmix"``: MixMatch, each network on its own half of the
+        VRLV selection. ``"vrlvmix-plus"``, of this library: MixMatch on all samples with their
+        labels, which are believed as far as `VRLVPlusSelector` trusts them by the losses of the
+        *other* network; nothing is unlabelled, so that `lambda_u` is not used. ``"dividemix"``:
+        MixMatch, each network on the GMM split of the *other*. ``"scanmix"``: as DivideMix, from
+        pre-trained weights and with the clustering loss in every epoch. ``"coteaching"``:
+        cross-entropy on the samples of each batch with the least loss in the *other* network.
+        ``"ce"``: cross-entropy on all samples, as in warm-up. All have two networks, and of one
+        seed the same initialisation, order of samples and schedule.
     without : tuple of {"vrlv", "balancing", "scan"}, default=()
         Parts of VRLVMix that are left out, the rows of the paper's Table IV: the variance ranking
         (both networks then give a mixture on their losses), the class balance (quotas, ENN, KNN

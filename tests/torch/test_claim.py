@@ -15,6 +15,7 @@ from noisyselect import (
     MixupRecipes,
     Selection,
     TrainingLog,
+    VRLVPlusSelector,
     VRLVSelector,
 )
 from noisyselect.torch import save_features, train
@@ -344,15 +345,31 @@ def test_selections_for_dividemix_are_trusted_by_the_peers_evidence():
     own, peer, _ = logs()
     posterior = GMMSelector().select(peer).score
     # The trainer asks with the peer's log first.
-    every = readings.AllLabelled().select(peer, own)
+    every = readings.BelievedInPart("posterior").select(peer, own)
     assert every.clean.all() and np.array_equal(every.trust, posterior)
-    likely = readings.AllLabelled("probability").select(peer, own)
+    likely = readings.BelievedInPart("probability", networks="both").select(peer, own)
     mean = (np.exp(-own.losses[-1]) + np.exp(-peer.losses[-1])) / 2
     assert likely.clean.all() and likely.trust == pytest.approx(mean)
     usual = ConsensusSelector().select(peer, own)
     kept = readings.TrustedConsensus().select(peer, own)
     assert 0 < len(kept) < len(kept.clean) and np.array_equal(kept.clean, usual.clean)
     assert np.array_equal(kept.trust[kept.clean], posterior[kept.clean])
+
+
+def test_the_parts_of_the_variant_are_left_out_one_by_one():
+    own, peer, _ = logs()
+    plus = VRLVPlusSelector().select(peer).trust
+    assert readings.BelievedInPart().select(peer, own).trust == pytest.approx(plus)
+    cut = readings.BelievedInPart(cut=True).select(peer, own).trust
+    assert 0 < (cut == 0).sum() < cut.size
+    assert cut == pytest.approx(np.where(plus > 0.5, plus, 0))
+    long = readings.BelievedInPart("probability", window=4)
+    assert long.history == 4
+    assert long.select(peer, own).trust == pytest.approx(np.exp(-peer.losses[-4:]).mean(axis=0))
+    losses = (own.losses[-3:] + peer.losses[-3:]).mean(axis=0) / 2
+    alone = GMMSelector().select(TrainingLog(labels=own.labels, losses=[losses])).score
+    both = readings.BelievedInPart("posterior", networks="both", window=3).select(peer, own)
+    assert both.trust == pytest.approx(alone)
 
 
 def test_readings_leave_out_their_part_and_nothing_else():

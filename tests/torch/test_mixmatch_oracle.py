@@ -105,15 +105,17 @@ def probabilities_of(net, batch):
         return net(batch).softmax(dim=1).tolist()
 
 
-def targets_of(net, peer, batch, labels, trusts, n_views):
+def targets_of(net, peer, batch, labels, trusts, n_views, together):
     """Refined labels of the labelled rows, then guesses for the others; each once per view."""
     n_x = len(labels)
     n_u = len(batch) // n_views - n_x
     own = probabilities_of(net, batch)
-    others = probabilities_of(peer, batch[n_views * n_x :])
+    of_peer = probabilities_of(peer, batch)
+    others = of_peer[n_views * n_x :]
     refined = []
     for row in range(n_x):
-        predicted = mean_of([own[view * n_x + row] for view in range(n_views)])
+        asked = [own, of_peer] if together else [own]
+        predicted = mean_of([of[view * n_x + row] for of in asked for view in range(n_views)])
         given = [float(c == labels[row]) for c in range(N_CLASSES)]
         refined.append(sharpened(combined(trusts[row], given, predicted)))
     guessed = []
@@ -149,7 +151,7 @@ def mean_weight(target, class_weights):
     return sum(q * weight for q, weight in zip(target, class_weights, strict=True))
 
 
-def oracle_epoch(net, peer, optimiser, n_views, class_weights, draws):
+def oracle_epoch(net, peer, optimiser, n_views, class_weights, draws, together):
     """The losses of an epoch, and the shares that it drew."""
     pixels = torch.tensor(IMAGES).double()
     mean, std = pixels.mean((0, 2, 3), keepdim=True), pixels.std((0, 2, 3), keepdim=True)
@@ -165,7 +167,7 @@ def oracle_epoch(net, peer, optimiser, n_views, class_weights, draws):
         if n_views == 2:
             raw = crop_and_flip(raw, draws.pixels)
         batch = ((raw - mean) / std).float()
-        targets = targets_of(net, peer, batch, labels, trusts, n_views)
+        targets = targets_of(net, peer, batch, labels, trusts, n_views, together)
 
         drawn = draws.shares.beta(2, 2)
         shares.append(drawn)
@@ -183,7 +185,8 @@ def oracle_epoch(net, peer, optimiser, n_views, class_weights, draws):
 
 @pytest.mark.parametrize("class_weights", [None, [0.3, 1.0, 2.5, 0.7]], ids=["plain", "weighted"])
 @pytest.mark.parametrize("augment", [False, True])
-def test_an_epoch_of_mixmatch_is_what_plain_loops_make_of_it(augment, class_weights):
+@pytest.mark.parametrize("together", [False, True])
+def test_an_epoch_of_mixmatch_is_what_plain_loops_make_of_it(augment, class_weights, together):
     net, peer = network(1), network(2)
     pixels = Pixels(IMAGES, CPU)
     anchors, partners, lam, labels = zip(*SYNTHETIC, strict=True)
@@ -199,11 +202,18 @@ def test_an_epoch_of_mixmatch_is_what_plain_loops_make_of_it(augment, class_weig
         LAMBDA_U,
         settings(augment),
         draws(),
+        refine_together=together,
     )
 
     other_net, other_peer = network(1), network(2)
     expected, shares = oracle_epoch(
-        other_net, other_peer, optimiser_of(other_net), 1 + augment, class_weights, draws()
+        other_net,
+        other_peer,
+        optimiser_of(other_net),
+        1 + augment,
+        class_weights,
+        draws(),
+        together,
     )
     assert min(shares) < 0.5 < max(shares)  # else the larger of both shares is not seen
     assert losses.tolist() == pytest.approx(expected, rel=2e-5)

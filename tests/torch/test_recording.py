@@ -37,6 +37,7 @@ METHODS = {
     "ce": {},
     "coteaching": {},
     "dividemix": {},
+    "vrlvmix-plus": {},
     "scanmix": {"pretrain_epochs": 1},
     "vrlvmix": {},
 }

@@ -81,7 +81,7 @@ def test_settings_cannot_be_changed():
         Settings().lr = 1.0
 
 
-@pytest.mark.parametrize("method", ["dividemix", "scanmix", "coteaching", "ce"])
+@pytest.mark.parametrize("method", ["vrlvmix-plus", "dividemix", "scanmix", "coteaching", "ce"])
 def test_only_vrlvmix_has_parts_to_leave_out(method):
     with pytest.raises(ValueError, match="`without` leaves out parts of method='vrlvmix'"):
         Settings(method=method, without=("vrlv",), pretrain_epochs=1)

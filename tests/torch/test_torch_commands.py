@@ -35,7 +35,7 @@ def on_digits(*words):
     return run("train", "--data", "digits", "--subset", 200, "--out", "run", *words)
 
 
-@pytest.mark.parametrize("method", ["vrlvmix", "dividemix", "coteaching", "ce"])
+@pytest.mark.parametrize("method", ["vrlvmix", "vrlvmix-plus", "dividemix", "coteaching", "ce"])
 def test_train_leaves_a_run_directory_and_says_how_good_it_is(method):
     result = on_digits(
         "--noise", "sym", "--noise-rate", 0.4, "--method", method, "--epochs", 4, "--seed", 3

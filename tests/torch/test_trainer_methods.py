@@ -58,6 +58,7 @@ def noisy_estimate(monkeypatch, rate):
 
 VARIANTS = {
     "coteaching": {"method": "coteaching"},
+    "vrlvmix-plus": {"method": "vrlvmix-plus"},
     "scanmix": {"method": "scanmix", "pretrain_epochs": 2},
     "vrlvmix with scan": {"pretrain_epochs": 2, "scan": "on"},
     "vrlvmix on pretrained neighbours": {"pretrain_epochs": 2, "scan": "off"},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from noisyselect import GMMSelector, Selection, VRLVSelector, open_run
+from noisyselect import GMMSelector, Selection, VRLVPlusSelector, VRLVSelector, open_run
 from noisyselect.torch import SelectedSamples, Settings, train
 from noisyselect.torch.trainer import run as module
 
@@ -184,3 +184,41 @@ def test_dividemix_trains_each_network_on_the_selection_of_the_peer(
     assert len(calls["mixmatch_epoch"]) == len(selections)
     for call, selection in zip(calls["mixmatch_epoch"], selections, strict=True):
         assert trained_on(call, blobs, selection)
+
+
+def test_vrlvmix_plus_trains_on_every_label_as_far_as_the_peer_lets_it_be_trusted(
+    blobs, small_network, tmp_path, calls
+):
+    plus = settings(method="vrlvmix-plus")
+    run = open_run(train(blobs, plus, tmp_path / "run", network=small_network).run)
+    everything = np.ones(blobs.n_samples, dtype=bool)
+    asked = [(epoch, name) for epoch in range(WARM_UP, EPOCHS) for name in ("b", "a")]
+    trusts = [VRLVPlusSelector().select(run.log(name).until(e)).trust for e, name in asked]
+    assert not np.allclose(trusts[0], trusts[1])
+    expected = [Selection(clean=everything, trust=trust) for trust in trusts]
+    assert len(calls["mixmatch_epoch"]) == len(expected)
+    for call, selection in zip(calls["mixmatch_epoch"], expected, strict=True):
+        assert call["refine_together"]
+        assert call["class_weights"] is None
+        assert trained_on(call, blobs, selection)
+
+
+def test_vrlvmix_plus_takes_no_more_than_the_trust_of_another_selector(
+    blobs, small_network, tmp_path, calls
+):
+    class Half(GMMSelector):
+        """Keeps nothing, and half believes it."""
+
+        def _select(self, log, peer):
+            nothing = np.zeros(log.n_samples, dtype=bool)
+            return Selection(clean=nothing, trust=nothing + 0.5, ids=log.ids)
+
+    train(
+        blobs, settings(method="vrlvmix-plus"), tmp_path / "run", network=small_network,
+        selector=Half(),
+    )  # fmt: skip
+    assert len(calls["warm_up_epoch"]) == 2 * WARM_UP
+    for call in calls["mixmatch_epoch"]:
+        assert len(call["labelled"]) == blobs.n_samples
+        assert (call["labelled"].trust == 0.5).all()
+        assert len(call["unlabelled"]) == 0

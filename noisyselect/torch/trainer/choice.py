@@ -9,6 +9,7 @@ from noisyselect.selection import Selection
 from noisyselect.selector import Combined, Complement, Selector
 from noisyselect.selectors.gmm import GMMSelector
 from noisyselect.selectors.vrlv import VRLVSelector
+from noisyselect.selectors.vrlv_plus import VRLVPlusSelector
 from noisyselect.torch.settings import Settings
 from noisyselect.vote import Vote
 
@@ -24,6 +25,8 @@ def selector_of(settings: Settings, given: Selector | None) -> Selector | None:
             return None
         case "dividemix" | "scanmix":
             return given or GMMSelector(settings.threshold)
+        case "vrlvmix-plus":
+            return given or VRLVPlusSelector()
         case "vrlvmix":
             if given is not None and not isinstance(given, VRLVSelector):
                 raise ValueError(

@@ -87,8 +87,9 @@ def train(
         Returns a new network that maps images (batch, channels, height, width), or features (batch,
         n_features), to logits (batch, n_classes). By default what `settings.network` names.
     selector : Selector, optional
-        By default `VRLVSelector` for ``"vrlvmix"``, for which it must be one, and `GMMSelector` for
-        ``"dividemix"`` and ``"scanmix"``, which take any; both with what `settings` say of them.
+        By default `VRLVSelector` for ``"vrlvmix"``, for which it must be one; `GMMSelector` for
+        ``"dividemix"`` and ``"scanmix"``, and `VRLVPlusSelector` for ``"vrlvmix-plus"``, which take
+        any. All are made with what `settings` say of them.
         The logs it reads have what it declares to need, whether `settings.record` has it or not.
     neighbours : array of int, shape (n_samples, k), optional
         Row positions of the neighbours of each training sample. By default, where they are read,
@@ -130,9 +131,10 @@ def train(
     Notes
     -----
     Before each epoch after warm-up the selector reads the logs of both networks, and each network
-    trains on its selection: with VRLVMix on its own, with DivideMix on the peer's. The clean rate
-    of VRLVMix is estimated once, as the share that the mixture keeps of network a's losses at the
-    end of warm-up, unless `selector` has one.
+    trains on its selection: with VRLVMix on its own, with DivideMix on the peer's. VRLVMix plus
+    trains on all samples and takes only `trust` from a selection. The clean rate of VRLVMix is
+    estimated once, as the share that the mixture keeps of network a's losses at the end of warm-up,
+    unless `selector` has one.
 
     Started by ``torchrun``, all processes call this alike. They train as one on batches of the same
     size, make the same selections, and the first one writes.
@@ -394,6 +396,10 @@ class _Run:
         """Train one network on its selection by MixMatch."""
         settings, inputs = self.settings, self.samples.inputs(epoch)
         network, peer = self.networks[index], self.networks[1 - index]
+        believed_in_part = settings.method == "vrlvmix-plus"
+        if believed_in_part:
+            everything = np.ones_like(selection.clean)
+            selection = replace(selection, clean=everything, unlabelled_mask=~everything)
         if len(selection) == 0:
             warnings.warn(
                 f"Epoch {epoch}: no sample is labelled for network {network.name}, which trains on "
@@ -417,6 +423,7 @@ class _Run:
                 settings,
                 draws,
                 strong=settings.method == "scanmix" and not self._gently,
+                refine_together=believed_in_part,
             )
 
     def _class_weights(self, selection: Selection, labels: IntArray) -> Tensor | None:
