@@ -1,6 +1,10 @@
 """Print what `noisyselect compare` left in folders as the tables of docs/reproduction.md.
 
-python benchmarks/reproduction.py sym50 sym80 asym40 random1
+    python benchmarks/reproduction.py sym50 sym80 asym40 random1
+
+A folder may also be a setting of the claim's cells:
+
+    python benchmarks/reproduction.py benchmarks/claim/cells/e20/sym50
 """
 
 import argparse
@@ -8,6 +12,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+
+from noisyselect.torch.compare import MethodSummary, memorisation
 
 # Name in compare.json, and heading.
 COLUMNS = {
@@ -24,14 +30,60 @@ NAMES = {
     "scanmix": "ScanMix",
     "coteaching": "Co-teaching",
     "vrlvmix": "VRLVMix",
+    "vrlvmix-plus": "VRLVMix plus",
 }
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path)
-    for folder in parser.parse_args().folders:
-        print(table(json.loads((folder / "compare.json").read_text()), folder.name))
+    for folder in parser.parse_args(arguments).folders:
+        print(table(comparison_of(folder), folder.name))
+
+
+def comparison_of(folder):
+    """Return what `compare` left in a folder, or the same of the cells of a setting."""
+    if (folder / "compare.json").exists():
+        return json.loads((folder / "compare.json").read_text())
+    cells = {
+        method: [json.loads(path.read_text()) for path in sorted(folder.glob(f"{method}-?.json"))]
+        for method in NAMES
+    }
+    summaries = [summary(method, found) for method, found in cells.items() if found]
+    return {
+        "data": {"n_samples": cells["ce"][0]["n_samples"]},
+        "realised_noise_rates": summaries[0].realised_rates,
+        "memorisation": memorisation(summaries),
+        "methods": [
+            {
+                "method": each.method,
+                "measures": {
+                    name: [None if np.isnan(value) else value for value in values]
+                    for name, values in each.measures.items()
+                },
+            }
+            for each in summaries
+        ],
+    }
+
+
+def summary(method, cells):
+    """Return several seeds' cells of a method as `compare` summarises its runs."""
+    curves = {"test_accuracy": [cell["curves"]["test_accuracy"] for cell in cells]}
+    curves["fitted_wrong"] = [
+        np.mean([cell["curves"][f"fitted_wrong_{name}"] for name in "ab"], axis=0) for cell in cells
+    ]
+    for measure in ("precision", "recall"):
+        for name in "ab":
+            # Of cross-entropy there are no sets.
+            sets = [cell["anatomy"]["sets"].get(f"D_x_{name}") for cell in cells]
+            curves[f"{measure}_{name}"] = [[of[measure][-1] if of else np.nan] for of in sets]
+    return MethodSummary(
+        method,
+        tuple(cell["seed"] for cell in cells),
+        {name: np.array(values, dtype=float) for name, values in curves.items()},
+        tuple(cell["noise"]["realised_rate"] for cell in cells),
+    )
 
 
 def table(comparison, name):
