@@ -53,6 +53,14 @@ def test_co_teaching_loop_selects_cleaner_labels_and_tests_better():
     assert result["test accuracy, Co-teaching"] > result["test accuracy, all labels"]
 
 
+def test_believe_in_part_trusts_right_labels_and_tests_better():
+    result = load("believe_in_part").run(n_epochs=20)
+    assert result["mean trust in right labels"] > 0.9
+    assert result["mean trust in wrong labels"] < 0.1
+    assert result["test accuracy, believed in part"] > 0.92
+    assert result["test accuracy, believed in part"] > result["test accuracy, all labels"] + 0.02
+
+
 def test_distributed_loop_has_the_same_selection_on_both_ranks():
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
