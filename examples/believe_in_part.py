@@ -26,7 +26,7 @@ def descend(optimiser, loss):
 
 @torch.no_grad()
 def target(networks, images, labels, trust):
-    """w y + (1 - w) q, where q is the mean prediction of both networks, sharpened."""
+    """Return w y + (1 - w) q, sharpened; q is the mean prediction of both networks."""
     q = sum(network(images).softmax(dim=1) for network in networks) / 2
     mean = torch.lerp(q, functional.one_hot(labels, 10).float(), trust[:, None])
     return mean**2 / (mean**2).sum(dim=1, keepdim=True)

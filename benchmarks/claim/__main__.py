@@ -37,9 +37,11 @@ def main(arguments=None):
             device=options.device,
         )
         seeds = range(options.first_seed, options.first_seed + options.seeds)
-        grid = cells(regime, options.settings, options.methods, seeds)
+        grid = cells(regime, options.settings or ["sym50"], options.methods, seeds)
         failed = run(grid, options.cells, options.runs, options.jobs, options.minutes)
     found = read_cells(options.cells)
+    if options.settings and not trains(options):
+        found = [cell for cell in found if cell["setting"] in options.settings]
     if options.plots is not None:
         for path in write_plots(found, options.plots):
             print(path)
@@ -59,7 +61,9 @@ def parsed(arguments):
     parser.add_argument("--data", help="as load_data takes it: digits, or a file of features")
     parser.add_argument("--data-dir", help="folder of cifar10 and cifar100")
     parser.add_argument("--human-file", help="human labels, if not beside the images")
-    parser.add_argument("--settings", type=names_of(SETTINGS), default=["sym50"])
+    parser.add_argument(
+        "--settings", type=names_of(SETTINGS), help="sym50; with --table or --plots all"
+    )
     parser.add_argument("--methods", type=names_of(METHODS), default=["ce", "dividemix", "vrlvmix"])
     parser.add_argument("--seeds", type=int, default=3, help="how many; default 3")
     parser.add_argument("--first-seed", type=int, default=0, help="10 and more: for choosing")

@@ -54,6 +54,7 @@ def of_one_data_set(cells):
     yield accuracy_table(cells, settings, len(seeds))
     for rival in RIVALS:
         yield from beside(cells, settings, rival)
+    yield from variance_beside_losses(cells)
     for setting in settings:
         of_setting = [cell for cell in cells if cell["setting"] == setting]
         yield from anatomy_table(setting, of_setting)
@@ -99,20 +100,26 @@ def beside(cells, settings, rival):
         if ahead:
             means = {setting: points.mean() for setting, points in ahead.items()}
             worst = min(means, key=means.get)
+            pairs = np.concatenate([*ahead.values()])
+            medians = [np.median(points) for points in ahead.values()]
             error = standard_error(ahead.values())
             rows.append(
                 [
                     *(method, str(len(ahead)), f"{np.mean([*means.values()]):+.2f}"),
                     "" if error is None else f"{error:.2f}",
+                    f"{np.mean(medians):+.2f}",
+                    f"{np.count_nonzero(pairs > 0)} of {pairs.size}",
                     f"{means[worst]:+.2f} ({worst})",
                 ]
             )
     if rows:
         yield (
             f"Ahead of {rival}, in points, paired by setting and seed; the standard error is that "
-            "of the mean over these settings, from the spread over seeds within each."
+            "of the mean over these settings, from the spread over seeds within each; the median "
+            "is that of the seeds, and its mean over the settings."
         )
-        yield markdown(["", "settings", "mean", "standard error", "worst setting"], rows)
+        head = ["", "settings", "mean", "standard error", "median", "pairs ahead", "worst setting"]
+        yield markdown(head, rows)
 
 
 def differences(cells, setting, method, rival):
@@ -238,6 +245,25 @@ def scores_table(setting, cells):
             "of all samples / of those whose loss is above the median."
         )
         yield markdown(["", *(str(epochs[place]) for place in shown)], rows)
+
+
+def variance_beside_losses(cells):
+    """Yield how often the variance of ranks, by its best window and sign, is behind the losses."""
+    behind = {"last_loss": 0, "mean_loss": 0}
+    n_epochs = 0
+    for areas in (cell["scores"]["all"] for cell in cells if cell["scores"]):
+        variances = [areas[kind] for kind in areas if kind.startswith(("signed", "absolute"))]
+        for place, column in enumerate(zip(*variances, strict=True)):
+            known = [value for value in column if value is not None]
+            n_epochs += bool(known)
+            for kind in behind:
+                behind[kind] += bool(known) and max(known) < areas[kind][place]
+    if n_epochs:
+        yield (
+            f"Of {n_epochs} epochs of logs that have any variance of ranks its area under the ROC "
+            f"curve, by the best window and sign, is below that of the last loss at "
+            f"{behind['last_loss']} and below that of the mean loss at {behind['mean_loss']}."
+        )
 
 
 def area(scores, among, kind, place):

@@ -522,7 +522,8 @@ def test_differences_are_paired_and_their_error_is_that_of_the_mean_over_setting
     confirming, development = text.split("## e20, development")
     # Means 2.0 of 1, 2, 3 and -0.5 of -1, 0; variances 1 / 3 and 0.5 / 2.
     error = np.sqrt(1 / 3 + 0.5 / 2) / 2
-    assert f"| vrlvmix | 2 | +0.75 | {error:.2f} | -0.50 (asym40) |" in confirming
+    head = f"| vrlvmix | 2 | +0.75 | {error:.2f} | +0.75 | 3 of 5 | -0.50 (asym40) |"
+    assert head in confirming
     assert "| vrlvmix | 71.0 ± 1.0 | 61.0 ± 1.4 (2) |" in confirming
     assert "| vrlvmix | 10.0 |" in development
 
@@ -548,6 +549,23 @@ def scored(cell, **curves):
     areas = {name: list(values) for name, values in curves.items()}
     cell["scores"] = {"epochs": [5, 10, 15], "all": areas, "large_loss": {}}
     return cell
+
+
+def test_it_is_counted_how_often_the_variance_is_behind_the_losses():
+    first = scored(
+        made_up("sym50", "ce", 0, 0.5),
+        signed_5=[None, 0.6, 0.9],
+        absolute_5=[None, 0.5, 0.95],
+        last_loss=[0.9, 0.7, 0.8],
+        mean_loss=[0.9, 0.7, 0.96],
+    )
+    second = scored(
+        made_up("sym50", "ce", 1, 0.5), signed_3=[0.5] * 3, last_loss=[0.4] * 3, mean_loss=[0.5] * 3
+    )
+    (said,) = tables.variance_beside_losses([first, second, made_up("sym50", "ce", 2, 0.5)])
+    assert said.startswith("Of 5 epochs of logs")
+    assert said.endswith("that of the last loss at 1 and below that of the mean loss at 2.")
+    assert list(tables.variance_beside_losses([made_up("sym50", "ce", 2, 0.5)])) == []
 
 
 def lines_of(axes):
