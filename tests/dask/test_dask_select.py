@@ -334,7 +334,8 @@ def test_the_memory_of_a_task_does_not_grow_with_the_samples(tmp_path, monkeypat
             out = tmp_path / f"out-{n_samples}"
             work = partial(select_beside, run, out, local)
             peaks.append(least_peak(work))
-    assert peaks[1] < 1.5 * peaks[0]
+    # Of four times the blocks the messages alone take a little more.
+    assert peaks[1] < 2 * peaks[0]
 
 
 def select_beside(run, out, client, attempt):

@@ -56,7 +56,7 @@ def test_a_method_is_named_as_in_the_tables(name, method, without):
 
 @pytest.mark.parametrize("name", ["vrlv", "vrlvmix without", "vrlvmix without ce", "", "CE"])
 def test_an_unknown_method_is_answered_with_the_known_ones(name):
-    with pytest.raises(ValueError, match="A method must be one of vrlvmix, dividemix"):
+    with pytest.raises(ValueError, match="A method must be one of vrlvmix, vrlvmix-plus"):
         variant(name, Settings())
 
 
