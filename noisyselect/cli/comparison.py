@@ -29,8 +29,8 @@ def compare(
     methods: Annotated[
         str,
         typer.Option(
-            help="Separated by commas: vrlvmix, dividemix, scanmix, coteaching, ce, and such as "
-            "'vrlvmix without scan'."
+            help="Separated by commas: vrlvmix, vrlvmix-plus, dividemix, scanmix, coteaching, ce, "
+            "and such as 'vrlvmix without scan'."
         ),
     ] = "ce,dividemix,vrlvmix",
     ablations: Annotated[

@@ -60,8 +60,7 @@ class VRLVPlusSelector(Selector, needs=("losses",)):
     Cost: O(n_samples), that of `GMMSelector` and an exponential.
 
     Fails where both networks have learnt the wrong labels by heart. It keeps some belief in every
-    wrong label, so that a cut, as `GMMSelector` makes, is the better where nearly all labels are
-    wrong, and where the two groups of losses lie well apart.
+    wrong label, so that a cut, as `GMMSelector` makes, can be better where most labels are wrong.
 
     References
     ----------
