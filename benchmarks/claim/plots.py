@@ -11,7 +11,7 @@ import numpy as np
 from grid import SETTINGS, purpose
 from readings import METHODS
 from scores import SCORED
-from tables import differences, in_order, standard_error
+from tables import in_order, leads, standard_error
 
 from noisyselect.plots.palette import DISTRUSTED, FAINT, MUTED, TRUSTED
 
@@ -180,9 +180,7 @@ def methods(cells):
     ahead = leads(cells, "dividemix", METHODS.keys() - {"ce", "dividemix"})
     if not ahead:
         return None
-    settings = in_order(
-        SETTINGS, {setting for of_method in ahead.values() for setting in of_method}
-    )
+    settings = settings_of(ahead)
     limits = shown_range(ahead)
     titles = [*([f"mean of {len(settings)} settings"] if len(settings) > 1 else []), *settings]
     down = -(-len(titles) // MOST_ACROSS["methods"])
@@ -257,9 +255,7 @@ def readings(cells):
     ahead = leads(cells, "vrlvmix", set(ours) - {"vrlvmix"})
     if not ahead:
         return None
-    settings = in_order(
-        SETTINGS, {setting for of_method in ahead.values() for setting in of_method}
-    )
+    settings = settings_of(ahead)
     limits = shown_range(ahead)
     lanes = 0.7 * (np.arange(len(settings)) + 0.5) / len(settings) - 0.35
     figure = empty_figure(
@@ -317,16 +313,9 @@ def readings_legend(settings):
 # Both
 
 
-def leads(cells, rival, names):
-    """Return by method and setting the points ahead of a rival, of each seed that both have."""
-    settings = in_order(SETTINGS, {cell["setting"] for cell in cells})
-    found = {}
-    for method in in_order(METHODS, names):
-        ahead = {setting: differences(cells, setting, method, rival) for setting in settings}
-        ahead = {setting: points for setting, points in ahead.items() if points.size}
-        if ahead:
-            found[method] = ahead
-    return found
+def settings_of(ahead):
+    """Return the settings in which any method is compared."""
+    return in_order(SETTINGS, {setting for of_method in ahead.values() for setting in of_method})
 
 
 def mean_of(of_method):

@@ -53,7 +53,7 @@ def of_one_data_set(cells):
     )
     yield accuracy_table(cells, settings, len(seeds))
     for rival in RIVALS:
-        yield from beside(cells, settings, rival)
+        yield from beside(cells, rival)
     yield from variance_beside_losses(cells)
     for setting in settings:
         of_setting = [cell for cell in cells if cell["setting"] == setting]
@@ -91,27 +91,24 @@ def fall(cells):
     return f"{points.mean():.1f}" + ("" if points.mean() >= FALL else " (does not count)")
 
 
-def beside(cells, settings, rival):
+def beside(cells, rival):
     """Yield how far each method is ahead of a rival, pair by pair of the same setting and seed."""
     rows = []
-    for method in in_order(METHODS, {cell["method"] for cell in cells} - {rival}):
-        ahead = {setting: differences(cells, setting, method, rival) for setting in settings}
-        ahead = {setting: points for setting, points in ahead.items() if points.size}
-        if ahead:
-            means = {setting: points.mean() for setting, points in ahead.items()}
-            worst = min(means, key=means.get)
-            pairs = np.concatenate([*ahead.values()])
-            medians = [np.median(points) for points in ahead.values()]
-            error = standard_error(ahead.values())
-            rows.append(
-                [
-                    *(method, str(len(ahead)), f"{np.mean([*means.values()]):+.2f}"),
-                    "" if error is None else f"{error:.2f}",
-                    f"{np.mean(medians):+.2f}",
-                    f"{np.count_nonzero(pairs > 0)} of {pairs.size}",
-                    f"{means[worst]:+.2f} ({worst})",
-                ]
-            )
+    for method, ahead in leads(cells, rival, {cell["method"] for cell in cells} - {rival}).items():
+        means = {setting: points.mean() for setting, points in ahead.items()}
+        worst = min(means, key=means.get)
+        pairs = np.concatenate([*ahead.values()])
+        medians = [np.median(points) for points in ahead.values()]
+        error = standard_error(ahead.values())
+        rows.append(
+            [
+                *(method, str(len(ahead)), f"{np.mean([*means.values()]):+.2f}"),
+                "" if error is None else f"{error:.2f}",
+                f"{np.mean(medians):+.2f}",
+                f"{np.count_nonzero(pairs > 0)} of {pairs.size}",
+                f"{means[worst]:+.2f} ({worst})",
+            ]
+        )
     if rows:
         yield (
             f"Ahead of {rival}, in points, paired by setting and seed; the standard error is that "
@@ -120,6 +117,18 @@ def beside(cells, settings, rival):
         )
         head = ["", "settings", "mean", "standard error", "median", "pairs ahead", "worst setting"]
         yield markdown(head, rows)
+
+
+def leads(cells, rival, names):
+    """Return by method and setting the points ahead of a rival, of each seed that both have."""
+    settings = in_order(SETTINGS, {cell["setting"] for cell in cells})
+    found = {}
+    for method in in_order(METHODS, names):
+        ahead = {setting: differences(cells, setting, method, rival) for setting in settings}
+        ahead = {setting: points for setting, points in ahead.items() if points.size}
+        if ahead:
+            found[method] = ahead
+    return found
 
 
 def differences(cells, setting, method, rival):

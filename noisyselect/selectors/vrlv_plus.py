@@ -23,8 +23,8 @@ class VRLVPlusSelector(Selector, needs=("losses",)):
     small, among the others and by itself. ``clean`` is for those who need a set. Nothing is to be
     tuned.
 
-    A `peer` is not read. With two networks give each the selection made from the *other's* log: a
-    network that trusts labels by its own losses comes to believe what it has been taught.
+    A `peer` is not read. With two networks give each the selection made from the *other's* log, as
+    DivideMix does, so that a network's errors do not confirm themselves.
 
     Raises
     ------

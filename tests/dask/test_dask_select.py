@@ -319,10 +319,10 @@ def least_peak(work):
 
 
 def test_the_memory_of_a_task_does_not_grow_with_the_samples(tmp_path, monkeypatch):
-    """One thread of this process does all: its peak on four times the samples is the same."""
+    """One thread of this process does all; its peak hardly rises with eight times the samples."""
     monkeypatch.setattr("noisyselect.dask.blocks.BLOCK_ROWS", 20_000)
     peaks = []
-    for n_samples in (40_000, 160_000):
+    for n_samples in (40_000, 320_000):
         labels, losses, predictions = many_parts.make_logs(n_samples)
         run = many_parts.write_run(
             tmp_path / f"run-{n_samples}", labels, {"a": (losses, predictions)}, rows=20_000
@@ -334,7 +334,7 @@ def test_the_memory_of_a_task_does_not_grow_with_the_samples(tmp_path, monkeypat
             out = tmp_path / f"out-{n_samples}"
             work = partial(select_beside, run, out, local)
             peaks.append(least_peak(work))
-    # Of four times the blocks the messages alone take a little more.
+    # The messages take 1.6 times as much; one kept copy of the losses read made it 2.7 times.
     assert peaks[1] < 2 * peaks[0]
 
 

@@ -143,7 +143,7 @@ def test_when_time_is_over_nothing_starts_and_what_runs_is_ended(regime, tmp_pat
 
 
 def test_the_command_of_a_cell_makes_it_and_no_other(monkeypatch, tmp_path):
-    main = runpy_main()
+    main = main_of("claim/__main__.py")
     made = []
     monkeypatch.setitem(main.__globals__, "run", lambda cells, *_: made.extend(cells) or [])
     regimes = (
@@ -158,14 +158,22 @@ def test_the_command_of_a_cell_makes_it_and_no_other(monkeypatch, tmp_path):
     assert made == wanted
 
 
-def runpy_main():
-    import importlib.util
-
-    path = ROOT / "benchmarks" / "claim" / "__main__.py"
-    spec = importlib.util.spec_from_file_location("claim_main", path)
+def main_of(name):
+    """Return `main` of a program among the benchmarks."""
+    spec = importlib.util.spec_from_file_location("program", ROOT / "benchmarks" / name)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.main
+
+
+def test_tables_are_of_the_settings_that_are_asked_for(tmp_path, capsys):
+    for setting in ("sym50", "asym40"):
+        keeping.write_json(tmp_path / "e20" / setting / "ce-0.json", made_up(setting, "ce", 0, 0.5))
+    main = main_of("claim/__main__.py")
+    assert main(["--table", "--cells", str(tmp_path)]) == 0
+    assert "|  | sym50 | asym40 |" in capsys.readouterr().out
+    assert main(["--table", "--settings", "asym40", "--cells", str(tmp_path)]) == 0
+    assert "|  | asym40 |" in capsys.readouterr().out
 
 
 def test_digits_have_no_human_labels_and_first_seeds_come_first():
@@ -716,7 +724,7 @@ def test_plots_are_written_of_the_cells_there_are_and_alike_each_time(tmp_path, 
     areas = {"epochs": [1], "all": {"margin": [0.7]}, "large_loss": {"margin": [0.6]}}
     keeping.write_json(kept / "e20" / "sym50" / "scores" / "dividemix-0.json", areas)
 
-    main, written = runpy_main(), []
+    main, written = main_of("claim/__main__.py"), []
     for folder in (tmp_path / "once", tmp_path / "again"):
         assert main(["--plots", str(folder), "--cells", str(kept)]) == 0
         assert capsys.readouterr().out.split() == [str(path) for path in sorted(folder.iterdir())]
@@ -758,12 +766,7 @@ def test_the_tables_of_the_reproduction_are_made_of_cells_too(tmp_path, capsys):
             of_b = {"precision": [0.1, None], "recall": [0.1, 0.7]}
             cell["anatomy"]["sets"] = {"D_x_a": of_a, "D_x_b": of_b}
         keeping.write_json(tmp_path / "sym50" / f"{method}-{seed}.json", cell)
-    spec = importlib.util.spec_from_file_location(
-        "reproduction", ROOT / "benchmarks" / "reproduction.py"
-    )
-    reproduction = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(reproduction)
-    reproduction.main([str(tmp_path / "sym50")])
+    main_of("reproduction.py")([str(tmp_path / "sym50")])
     text = capsys.readouterr().out
     assert "**sym50**: 20,000 samples, 45.0 % wrong labels. Cross-entropy memorised" in text
     assert text.splitlines()[-4:-1] == [
