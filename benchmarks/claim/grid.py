@@ -121,12 +121,12 @@ class Regime:
     def settings(self, setting, method, seed):
         """Return the trainer's settings.
 
-        One set for all, but for what papers choose by the kind of noise: the weight of the
-        unlabelled loss and the penalty of confidence in warm-up.
+        One set for all, but for what a method is about, and for what papers choose by the kind of
+        noise: the weight of the unlabelled loss and the penalty of confidence in warm-up.
         """
         symmetric = setting.kind == "sym"
         return Settings(
-            method=method,
+            method=method.trainer,
             network=self.network,
             epochs=self.epochs,
             augment=self.augment,
@@ -135,6 +135,7 @@ class Regime:
             # Of processors some would take bfloat16, and the figures would depend on the machine.
             precision="auto" if self.images else "float32",
             seed=seed,
+            **method.settings,
         )
 
 
@@ -163,7 +164,7 @@ class Cell:
     def settings(self):
         """The trainer's settings."""
         setting, method = SETTINGS[self.setting], METHODS[self.method]
-        return self.regime.settings(setting, method.trainer, self.seed)
+        return self.regime.settings(setting, method, self.seed)
 
     @property
     def given_selector(self):

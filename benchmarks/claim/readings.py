@@ -166,11 +166,15 @@ class TrustedConsensus(ConsensusSelector):
 
 
 class Method(NamedTuple):
-    """How the trainer trains (`Settings.method`), and on what: by default its own selector."""
+    """How the trainer trains (`Settings.method`), and on what: by default its own selector.
+
+    `changes` are to fields of the selector, `settings` to the trainer's.
+    """
 
     trainer: str
     selector: type[Selector] | None = None
     changes: Mapping[str, Any] = MappingProxyType({})
+    settings: Mapping[str, Any] = MappingProxyType({})
 
     def selector_for(self, settings):
         """Return the selector to pass to `train`, or None for the trainer's own."""
@@ -195,6 +199,9 @@ def reading(selector=VRLVSelector, **changes):
 def plus(**changes):
     return Method("vrlvmix-plus", BelievedInPart, changes)
 
+
+# Semantic clustering, in a tenth of the paper's epochs of SimCLR or less, as all else is shorter.
+PRETRAINED = {"pretrain_epochs": 20}
 
 METHODS = {
     "ce": Method("ce"),
@@ -240,4 +247,8 @@ METHODS = {
     "no-weights": reading(WithoutWeights),
     "trust-all": reading(TrustAll),
     "trust-posterior": reading(TrustPosterior),
+    # Neighbours by SimCLR; then clustering, too
+    "simclr-neighbours": Method("vrlvmix", settings=PRETRAINED | {"scan": "off"}),
+    "with-scan": Method("vrlvmix", settings=PRETRAINED | {"scan": "on"}),
+    "scanmix": Method("scanmix", settings=PRETRAINED),
 }

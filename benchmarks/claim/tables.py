@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from grid import SETTINGS, purpose
 from readings import METHODS
+from scipy.stats import wilcoxon
 from scores import CONSENSUS_EVERY
 
 # Both are compared with every method.
@@ -106,6 +107,7 @@ def beside(cells, rival):
                 "" if error is None else f"{error:.2f}",
                 f"{np.mean(medians):+.2f}",
                 f"{np.count_nonzero(pairs > 0)} of {pairs.size}",
+                signed_rank(pairs),
                 f"{means[worst]:+.2f} ({worst})",
             ]
         )
@@ -113,10 +115,11 @@ def beside(cells, rival):
         yield (
             f"Ahead of {rival}, in points, paired by setting and seed; the standard error is that "
             "of the mean over these settings, from the spread over seeds within each; the median "
-            "is that of the seeds, and its mean over the settings."
+            "is that of the seeds, and its mean over the settings; p is that of Wilcoxon's "
+            "signed-rank test of the pairs, which a single run that collapses cannot decide."
         )
-        head = ["", "settings", "mean", "standard error", "median", "pairs ahead", "worst setting"]
-        yield markdown(head, rows)
+        head = ["", "settings", "mean", "standard error", "median", "pairs ahead", "p"]
+        yield markdown([*head, "worst setting"], rows)
 
 
 def leads(cells, rival, names):
@@ -151,6 +154,11 @@ def standard_error(groups):
         return None
     variance = sum(points.var(ddof=1) / points.size for points in groups)
     return np.sqrt(variance) / len(groups)
+
+
+def signed_rank(pairs):
+    """Return p of the signed-rank test, two-sided; of five pairs no p is small."""
+    return f"{wilcoxon(pairs).pvalue:.2g}" if pairs.size > 5 else ""
 
 
 def anatomy_table(setting, cells):

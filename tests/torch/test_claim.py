@@ -1,6 +1,7 @@
 """benchmarks/claim: cells that are made again are the same, and anatomies are right."""
 
 import importlib.util
+import itertools
 import json
 import re
 import sys
@@ -439,6 +440,17 @@ def test_every_reading_is_made_as_the_trainer_makes_its_own():
             assert VRLVSelector(**vars(replace(selector, **changed))) == own
 
 
+def test_clustering_changes_the_settings_of_its_methods_and_nothing_else():
+    regime = grid.Regime("e20.npz", epochs=20)
+    usual = grid.Cell(regime, "sym80", "vrlvmix", 3).settings
+    for name, scan in (("with-scan", "on"), ("simclr-neighbours", "off")):
+        cell = grid.Cell(regime, "sym80", name, 3)
+        assert cell.settings == replace(usual, pretrain_epochs=20, scan=scan)
+        assert cell.given_selector is None
+    scanmix = grid.Cell(regime, "sym80", "scanmix", 3).settings
+    assert scanmix == replace(usual, method="scanmix", pretrain_epochs=20)
+
+
 # Scores
 
 
@@ -530,10 +542,21 @@ def test_differences_are_paired_and_their_error_is_that_of_the_mean_over_setting
     confirming, development = text.split("## e20, development")
     # Means 2.0 of 1, 2, 3 and -0.5 of -1, 0; variances 1 / 3 and 0.5 / 2.
     error = np.sqrt(1 / 3 + 0.5 / 2) / 2
-    head = f"| vrlvmix | 2 | +0.75 | {error:.2f} | +0.75 | 3 of 5 | -0.50 (asym40) |"
+    head = f"| vrlvmix | 2 | +0.75 | {error:.2f} | +0.75 | 3 of 5 |  | -0.50 (asym40) |"
     assert head in confirming
     assert "| vrlvmix | 71.0 ± 1.0 | 61.0 ± 1.4 (2) |" in confirming
     assert "| vrlvmix | 10.0 |" in development
+
+
+def test_the_signed_rank_test_counts_how_many_signs_would_do_as_much():
+    leads = np.array([-0.1, 0.3, 0.2, 0.9, 23.0, -0.4, 0.6])
+    ranks = 1 + abs(leads).argsort().argsort()
+    sums = np.array([np.dot(signs, ranks) for signs in itertools.product((-1, 1), repeat=7)])
+    p = np.mean(abs(sums) >= abs(np.dot(np.sign(leads), ranks)))
+    assert tables.signed_rank(leads) == f"{p:.2g}" != "1"
+    # How far the one run that collapses falls is of no account.
+    assert tables.signed_rank(np.where(leads == 23, 1.0, leads)) == tables.signed_rank(leads)
+    assert tables.signed_rank(leads[:5]) == ""
 
 
 def test_the_core_after_a_change_is_that_of_the_epochs_in_which_its_rule_held():
