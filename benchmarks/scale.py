@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from noisyselect import GMMSelector, MemoryBank, TrainingLog, VRLVSelector
-from noisyselect.numeric.mixture import fit_two_gaussians, low_mean_posterior, unit_interval
+from noisyselect.numeric.mixture import fit_in_few_steps, low_mean_posterior, unit_interval
 from noisyselect.numeric.ranks import counted_ranks, rank_variance
 from noisyselect.store import RunWriter, open_run
 from noisyselect.store.files import to_parquet
@@ -69,12 +69,12 @@ def rates(n_samples, folder):
     labels, epochs = made_up_epochs(n_samples)
     losses = np.stack([columns["losses"] for columns in epochs])
     values = unit_interval(losses[-1])
-    mixture = fit_two_gaussians(values)
+    mixture = fit_in_few_steps(values)
 
     def timed(call):
         return per_million(n_samples, call)
 
-    yield "mixture, fit", timed(lambda: fit_two_gaussians(values))
+    yield "mixture, fit", timed(lambda: fit_in_few_steps(values))
     yield "mixture, posterior", timed(lambda: low_mean_posterior(values, mixture))
     yield "counted ranks, one epoch", timed(lambda: counted_ranks(losses[-1]))
     yield f"variance of ranks, {WINDOW} epochs", timed(lambda: rank_variance(losses))

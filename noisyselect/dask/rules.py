@@ -28,14 +28,14 @@ from noisyselect.numeric.mixture import (
     TwoGaussians,
     Vector,
     bin_values,
-    fit_to_points,
+    fit_points_in_few_steps,
     means_of_bins,
     onto_unit_interval,
 )
 from noisyselect.numeric.ranks import loss_changes, variance_of_ranks
 from noisyselect.selection import Selection
 from noisyselect.selector import Selector
-from noisyselect.selectors.gmm import REG_COVAR, GMMSelector
+from noisyselect.selectors.gmm import GMMSelector
 from noisyselect.selectors.loss_variation import LossVariationSelector
 from noisyselect.selectors.prediction_stability import PredictionStabilitySelector
 from noisyselect.selectors.shares import forget_rate
@@ -77,7 +77,7 @@ class _Mixture(NamedTuple):
 
     def fit(self, bins: AnyArray) -> _Mixture:
         """Return the mixture fitted to the sum of `bins` over all blocks."""
-        return self._replace(fitted=fit_to_points(*means_of_bins(*bins), REG_COVAR))
+        return self._replace(fitted=fit_points_in_few_steps(*means_of_bins(*bins)))
 
 
 def _mixture(passes: Passes, selector: GMMSelector, network: int = _A) -> _Mixture:
@@ -91,7 +91,7 @@ def gmm(selector: GMMSelector, passes: Passes) -> Decision:
     mixture = _mixture(passes, selector)
     mixture = mixture.fit(*passes.total(mixture.bins))
     if mixture.fitted is not None and mixture.fitted.collapsed:
-        _warn(selector, "the losses do not fall into two groups; every label is kept")
+        _warn(selector, "all losses are nearly equal; every label is kept")
     return partial(_decide_gmm, mixture)
 
 

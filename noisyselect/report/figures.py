@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from noisyselect import plots
 from noisyselect.arrays import BoolArray, FloatArray, IntArray
-from noisyselect.numeric.mixture import TwoGaussians, fit_two_gaussians, unit_interval
+from noisyselect.numeric.mixture import TwoGaussians, fit_in_few_steps, unit_interval
 from noisyselect.plots.palette import DISTRUSTED, RESCUED, TRUSTED
 from noisyselect.report.evidence import Evidence
 from noisyselect.report.svg import draw
@@ -167,7 +167,7 @@ def _mixture(values: FloatArray) -> TwoGaussians | None:
     finite = values[np.isfinite(values)].astype(np.float64)
     if finite.size < 2:
         return None
-    fitted = fit_two_gaussians(unit_interval(finite))
+    fitted = fit_in_few_steps(unit_interval(finite))
     low, width = finite.min(), finite.max() - finite.min()
     in_nats = fitted._replace(
         means=low + width * fitted.means, variances=width**2 * fitted.variances

@@ -48,8 +48,7 @@ class CoTeachingSelector(Selector, needs=("losses",)):
     -----
     DegenerateWarning
         If all losses are equal: then nothing speaks against any label, and all are kept with
-        score 1. Without `clean_rate` also if the losses do not fall into two groups, see
-        `GMMSelector`; then all are kept too.
+        score 1.
 
     Notes
     -----

@@ -47,8 +47,7 @@ class CoTeachingPlusSelector(Selector, needs=("losses", "predictions")):
     -----
     DegenerateWarning
         If all losses are equal: then all samples are kept with score 1. If the networks predict
-        every sample alike: then none is kept, for neither has anything to teach the other. Without
-        `clean_rate` also if the losses do not fall into two groups, see `GMMSelector`.
+        every sample alike: then none is kept, for neither has anything to teach the other.
 
     Notes
     -----

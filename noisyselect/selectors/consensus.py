@@ -101,9 +101,9 @@ class ConsensusSelector(Selector, needs=("losses",)):
     .. math:: c_i = \sum_{\text{sources}} r_{j^*} z_{i j^*} \Big/ \sum r_{j^*}.
 
     What is kept are the largest :math:`c_i`, of equal ones the smaller last losses. How many: at
-    each epoch (of each network) the split of `GMMSelector` divides the samples in two groups; that
-    epoch counts whose groups part :math:`c` best, by the share of its variance that lies between
-    them. `score` is the rank of :math:`c_i`.
+    each epoch (of each network) two Gaussians on the losses, those of `GMMSelector` but fitted to
+    convergence, divide the samples in two groups; that epoch counts whose groups part :math:`c`
+    best, by the share of its variance that lies between them. `score` is the rank of :math:`c_i`.
 
     Departures: none, as it is not published; its parts are from [1]_, [2]_ and [3]_.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +14,12 @@ from noisyselect.errors import DegenerateWarning
 from noisyselect.log import TrainingLog
 from noisyselect.numeric.directions import along_main_directions
 from noisyselect.numeric.groups import rows_by_group
-from noisyselect.numeric.mixture import low_mean_posteriors
+from noisyselect.numeric.mixture import fit_two_gaussians, low_mean_posteriors
 from noisyselect.selection import Selection
 from noisyselect.selector import Selector
 
 # The regulariser of scikit-learn's mixture, which the official code leaves as it is.
-_REG_COVAR = 1e-6
+_FIT = partial(fit_two_gaussians, reg_covar=1e-6)
 _DIGITS = 12
 
 
@@ -94,7 +95,7 @@ class FINESelector(Selector, needs=("features",)):
     def _select(self, log: TrainingLog, peer: TrainingLog | None) -> Selection:
         assert log.features is not None
         alignment = _alignment(log.features, log.labels)
-        posterior, collapsed = low_mean_posteriors(-alignment, log.labels, _REG_COVAR)
+        posterior, collapsed = low_mean_posteriors(-alignment, log.labels, _FIT)
         if collapsed.size:
             warnings.warn(
                 f"FINESelector: in {collapsed.size} classes ({first(collapsed)}) the alignments do "

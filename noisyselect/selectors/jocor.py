@@ -51,8 +51,8 @@ class JoCoRSelector(Selector, needs=("probabilities",)):
     -----
     DegenerateWarning
         If the joint loss of all samples is equal: then nothing speaks against any label, and all
-        are kept with score 1. Without `clean_rate` also if the cross-entropies do not fall into
-        two groups, see `GMMSelector`; then all are kept too.
+        are kept with score 1. Without `clean_rate` also if the cross-entropies are, see
+        `GMMSelector`; then all are kept too.
 
     Notes
     -----

@@ -49,8 +49,7 @@ class SELFIESelector(Selector, needs=("losses", "predictions")):
     -----
     DegenerateWarning
         If all losses are equal and no sample is predicted steadily as another class: then nothing
-        speaks against any label, and all are kept with score 1. Without `clean_rate` also if the
-        losses do not fall into two groups, see `GMMSelector`.
+        speaks against any label, and all are kept with score 1.
 
     Notes
     -----

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +13,12 @@ from noisyselect.arrays import FloatArray, IntArray, first
 from noisyselect.errors import DegenerateWarning
 from noisyselect.log import TrainingLog
 from noisyselect.numeric.blocks import blocks
-from noisyselect.numeric.mixture import low_mean_posteriors
+from noisyselect.numeric.mixture import fit_in_few_steps, low_mean_posteriors
 from noisyselect.selection import Selection
 from noisyselect.selector import Selector
 
-# The regulariser of scikit-learn's mixture, which the official code leaves as it is.
-_REG_COVAR = 1e-6
+# The defaults of scikit-learn's mixture, which the official code leaves as they are.
+_FIT = partial(fit_in_few_steps, reg_covar=1e-6, least_gain=1e-3, max_iter=100)
 _DIGITS = 12
 # Samples at a time, so that the features are not copied as a whole.
 _BLOCK = 4096
@@ -66,10 +67,9 @@ class TCLSelector(Selector, needs=("probabilities", "features")):
     are :math:`w_i`; TCL trains on the label with the weight :math:`w_i` times the share of clean
     samples.
 
-    Departures: the mixture is fitted to convergence from the best split. The code takes one seeded
-    start of scikit-learn, which stops after a few steps; where the two Gaussians overlap much it
-    may keep many more. With `per_class` each class is mapped onto [0, 1] by itself. Features that
-    are all 0 lie with every prototype alike, and so do all features with a prototype that is 0.
+    Departures: the mixture starts from the best split; in the code from one seeded start. With
+    `per_class` each class is mapped onto [0, 1] by itself. Features that are all 0 lie with every
+    prototype alike, and so do all features with a prototype that is 0.
 
     Defaults: 0.25 and one mixture are the code's for CIFAR-10 and CIFAR-100; it fits one for each
     class on CIFAR-100 with 90 % noise. Its features are those of the projection head.
@@ -108,7 +108,7 @@ class TCLSelector(Selector, needs=("probabilities", "features")):
         assert log.probabilities is not None
         assigned = _assignment(log.features, log.probabilities[-1], log.labels, self.temperature)
         groups = log.labels if self.per_class else np.zeros_like(log.labels)
-        posterior, collapsed = low_mean_posteriors(-assigned, groups, _REG_COVAR)
+        posterior, collapsed = low_mean_posteriors(-assigned, groups, _FIT)
         clean = posterior > self.threshold
         if collapsed.size:
             where = f"in {collapsed.size} classes ({first(collapsed)}) " if self.per_class else ""

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from noisyselect.log import TrainingLog
-from noisyselect.numeric.mixture import fit_two_gaussians, low_mean_posterior, unit_interval
+from noisyselect.numeric.mixture import fit_in_few_steps, low_mean_posterior, unit_interval
 from noisyselect.selection import Reasons, Selection
 from noisyselect.selector import Selector
-from noisyselect.selectors.gmm import REG_COVAR
 from noisyselect.selectors.shares import keep_all, warn
 
 
@@ -34,8 +33,8 @@ class VRLVPlusSelector(Selector, needs=("losses",)):
     Warns
     -----
     DegenerateWarning
-        If the losses do not fall into two groups: then nothing speaks against any label, and all
-        are kept with score 1. Also if no label is more likely right than wrong, and none is kept.
+        If all losses are nearly equal: then nothing speaks against any label, and all are kept with
+        score 1. Also if no label is more likely right than wrong, and none is kept.
 
     Notes
     -----
@@ -82,10 +81,9 @@ class VRLVPlusSelector(Selector, needs=("losses",)):
     def _select(self, log: TrainingLog, peer: TrainingLog | None) -> Selection:
         assert log.losses is not None
         unit = unit_interval(log.losses[-1])
-        mixture = fit_two_gaussians(unit, REG_COVAR)
+        mixture = fit_in_few_steps(unit)
         if mixture.collapsed:
-            why = "the losses do not fall into two groups"
-            return keep_all(log, type(self).__name__, why)
+            return keep_all(log, type(self).__name__, "all losses are nearly equal")
         # A loss may have been rounded to just below 0.
         probability = np.minimum(1, np.exp(-log.losses[-1].astype(np.float64)))
         trust = (low_mean_posterior(unit, mixture) + probability) / 2

@@ -11,17 +11,19 @@ def unit(losses):
 
 
 def sklearn_posterior(values):
-    model = GaussianMixture(2, reg_covar=5e-4, tol=1e-10, max_iter=20_000, random_state=0)
+    """As DivideMix's code has it, but for a seed."""
+    model = GaussianMixture(2, reg_covar=5e-4, tol=1e-2, max_iter=10, random_state=0)
     model.fit(values[:, None])
     return model.predict_proba(values[:, None])[:, model.means_.argmin()]
 
 
-def test_the_split_of_the_real_log_is_that_of_scikit_learn_at_every_epoch(real_logs):
+def test_the_split_of_the_real_log_is_that_of_dividemix_at_every_epoch(real_logs):
     for log in real_logs:
         for epoch in (1, 5, 19, 20, 29):
             expected = sklearn_posterior(unit(log.losses[epoch].astype(np.float64))) > 0.5
             got = GMMSelector().select(log.until(epoch + 1)).clean
-            assert np.mean(got == expected) >= 0.999
+            # Its 2-means may stop a little beside the best split.
+            assert np.mean(got == expected) >= 0.99
 
 
 def test_the_last_normalised_losses_are_averaged():
@@ -59,19 +61,25 @@ def test_the_threshold_is_strict_and_moves_the_cut():
 
 def test_equal_losses_speak_against_no_label():
     log = TrainingLog(labels=[0, 1, 0], losses=[[0.7, 0.7, 0.7]])
-    with pytest.warns(DegenerateWarning, match="do not fall into two groups; every label is kept"):
+    with pytest.warns(DegenerateWarning, match="losses are nearly equal; every label is kept"):
         selection = GMMSelector().select(log)
     assert selection.clean.all()
     assert (selection.score == 1).all()
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_a_single_heap_speaks_against_no_label(seed):
-    # The fit ends with both components on one spot, and all posteriors at nearly one half.
-    losses = np.random.default_rng(seed).normal(1.0, 0.1, (1, 20_000))
-    log = TrainingLog(labels=np.zeros(20_000, dtype=int), losses=losses)
-    with pytest.warns(DegenerateWarning, match="do not fall into two groups"):
-        assert GMMSelector().select(log).clean.all()
+def test_mean_losses_that_are_nearly_equal_speak_against_no_label():
+    losses = np.random.default_rng(0).random((2, 100))
+    # On [0, 1] the mean of both epochs is 1/2, but for a millionth.
+    losses[1] = 1 - losses[0] + 1e-6 * losses[1]
+    log = TrainingLog(labels=np.zeros(100, dtype=int), losses=losses)
+    with pytest.warns(DegenerateWarning, match="nearly equal"):
+        assert GMMSelector(n_average=2).select(log).clean.all()
+
+
+def test_in_a_single_heap_two_groups_are_found_all_the_same():
+    losses = np.random.default_rng(0).normal(1.0, 0.1, (1, 20_000))
+    selection = GMMSelector().select(TrainingLog(labels=np.zeros(20_000, dtype=int), losses=losses))
+    assert 0.4 < len(selection) / 20_000 < 0.6
 
 
 def test_nothing_kept_is_warned_of():
