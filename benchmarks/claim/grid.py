@@ -125,12 +125,14 @@ class Regime:
         noise: the weight of the unlabelled loss and the penalty of confidence in warm-up.
         """
         symmetric = setting.kind == "sym"
+        # DivideMix's choice on CIFAR-10, for all methods.
+        much = symmetric and setting.rate >= 0.5
         return Settings(
             method=method.trainer,
             network=self.network,
             epochs=self.epochs,
             augment=self.augment,
-            lambda_u=25.0 if symmetric else 0.0,
+            lambda_u=25.0 if much else 0.0,
             confidence_penalty=not symmetric,
             # Of processors some would take bfloat16, and the figures would depend on the machine.
             precision="auto" if self.images else "float32",

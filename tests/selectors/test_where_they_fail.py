@@ -57,7 +57,7 @@ def test_stable_predictions_beat_small_loss_where_wrong_labels_are_fitted_in_tur
 
 def test_vrlv_keeps_the_hard_class_that_small_loss_starves(rng):
     epoch, hard = np.arange(8)[:, None], TRUTH == 2
-    height = np.where(hard, 5.0, 1.0) * np.exp(0.4 * rng.normal(size=N))
+    height = np.where(hard, 8.0, 1.0) * np.exp(0.4 * rng.normal(size=N))
     falling = height * np.exp(-0.2 * epoch) * np.exp(0.02 * rng.normal(size=(8, N)))
     swinging = 2.0 * np.exp(-0.05 * epoch) * np.exp(0.5 * rng.normal(size=(8, N)))
     log = TrainingLog(

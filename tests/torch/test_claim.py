@@ -5,6 +5,7 @@ import itertools
 import json
 import re
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from noisyselect import (
 )
 from noisyselect.torch import save_features, train
 from noisyselect.torch.data import TrainingData
+from noisyselect.torch.presets import preset_text
 
 ROOT = Path(__file__).parents[2]
 # For the processes that are started, too.
@@ -438,6 +440,20 @@ def test_every_reading_is_made_as_the_trainer_makes_its_own():
             own = grid.Cell(regime, "sym50", "vrlvmix", 3).selector
             changed = {key: getattr(own, key) for key in method.changes}
             assert VRLVSelector(**vars(replace(selector, **changed))) == own
+
+
+@pytest.mark.parametrize(
+    ("setting", "preset"),
+    [
+        *((name, f"cifar10-{name}") for name in ("sym20", "sym50", "sym80", "asym40")),
+        *((name, f"cifar10n-{name}") for name in ("aggregate", "random1")),
+    ],
+)
+def test_what_depends_on_the_noise_is_what_the_presets_have(setting, preset):
+    own = grid.Cell(grid.Regime("e20.npz"), setting, "dividemix", 0).settings
+    values = tomllib.loads(preset_text(preset))["settings"]
+    for name in ("lambda_u", "confidence_penalty"):
+        assert getattr(own, name) == values[name]
 
 
 def test_clustering_changes_the_settings_of_its_methods_and_nothing_else():
