@@ -7,7 +7,7 @@ import numpy as np
 from grid import SETTINGS, purpose
 from readings import METHODS
 from scipy.stats import wilcoxon
-from scores import CONSENSUS_EVERY
+from scores import CONSENSUS_EVERY, SCORED
 
 # Both are compared with every method.
 RIVALS = ("dividemix", "vrlvmix")
@@ -55,7 +55,10 @@ def of_one_data_set(cells):
     yield accuracy_table(cells, settings, len(seeds))
     for rival in RIVALS:
         yield from beside(cells, rival)
+    yield from gains(cells, settings)
     yield from variance_beside_losses(cells)
+    yield from evidence_in_the_end(cells, settings)
+    yield from sets_in_the_end(cells, settings)
     for setting in settings:
         of_setting = [cell for cell in cells if cell["setting"] == setting]
         yield from anatomy_table(setting, of_setting)
@@ -161,6 +164,21 @@ def signed_rank(pairs):
     return f"{wilcoxon(pairs).pvalue:.2g}" if pairs.size > 5 else ""
 
 
+def gains(cells, settings):
+    """Yield what each reading of VRLVMix, or one part less, gains it in each setting."""
+    readings = [name for name, method in METHODS.items() if method.trainer == "vrlvmix"]
+    found = leads(cells, "vrlvmix", set(readings) - {"vrlvmix"})
+    if found:
+        yield "Points that a reading, or one part less, gains VRLVMix, one for each seed."
+        yield markdown(
+            ["", *settings],
+            [
+                [name, *(", ".join(f"{p:+.1f}" for p in ahead.get(s, [])) for s in settings)]
+                for name, ahead in found.items()
+            ],
+        )
+
+
 def anatomy_table(setting, cells):
     """Yield what each method was trained on in the last epoch, and what it learnt by heart."""
     measures = ("precision", "recall", "hard", "balance")
@@ -241,6 +259,39 @@ def last(cells, name, measure):
     return [column[-1] for column in columns if column and column[-1] is not None]
 
 
+def sets_in_the_end(cells, settings):
+    """Yield the sets of VRLVMix in the last epoch of every setting, beside each other."""
+    by_setting = [[c for c in cells if of(c, setting, "vrlvmix")] for setting in settings]
+    rows = []
+    for name in SETS:
+        for measure in ("size", "precision", "recall"):
+            values = [last(found, name, measure) for found in by_setting]
+            if any(values):
+                text = whole if measure == "size" else mean
+                rows.append([f"{name}, {measure}", *map(text, values)])
+    if rows:
+        yield "The sets of VRLVMix in the last epoch, means over the seeds; shares in per cent."
+        yield markdown(["", *settings], rows)
+
+
+def evidence_in_the_end(cells, settings):
+    """Yield the areas under the ROC curve at the end of the logs of all settings."""
+    for method in SCORED:
+        by_setting = [
+            [c["scores"] for c in cells if of(c, setting, method) and c["scores"]]
+            for setting in settings
+        ]
+        if not any(by_setting):
+            continue
+        kinds = next(filter(None, by_setting))[0]["all"]
+        yield (
+            f"Area under the ROC curve at the end of the logs of {method}, of all samples / of "
+            "those whose loss is above the median."
+        )
+        rows = [[kind, *(areas(found, kind, -1) for found in by_setting)] for kind in kinds]
+        yield markdown(["", *settings], rows)
+
+
 def scores_table(setting, cells):
     """Yield the areas under the ROC curve of each kind of evidence."""
     for method in in_order(METHODS, {cell["method"] for cell in cells}):
@@ -250,13 +301,7 @@ def scores_table(setting, cells):
         epochs = found[0]["epochs"]
         # Those of which the consensus was asked.
         shown = range(CONSENSUS_EVERY - 1, len(epochs), CONSENSUS_EVERY)
-        rows = []
-        for kind in found[0]["all"]:
-            areas = [
-                (area(found, "all", kind, place), area(found, "large_loss", kind, place))
-                for place in shown
-            ]
-            rows.append([kind, *(" / ".join(filter(None, pair)) for pair in areas)])
+        rows = [[kind, *(areas(found, kind, place) for place in shown)] for kind in found[0]["all"]]
         yield (
             f"**{setting}**, the log of {method}: area under the ROC curve after so many epochs, "
             "of all samples / of those whose loss is above the median."
@@ -283,8 +328,14 @@ def variance_beside_losses(cells):
         )
 
 
+def areas(scores, kind, place):
+    """Return the area of all samples, and of those of large loss, as far as there are runs."""
+    pair = (area(scores, among, kind, place) for among in ("all", "large_loss"))
+    return " / ".join(filter(None, pair))
+
+
 def area(scores, among, kind, place):
-    values = [of_run[among][kind][place] for of_run in scores]
+    values = [of_run[among][kind][place] for of_run in scores if kind in of_run[among]]
     values = [value for value in values if value is not None]
     return f"{np.mean(values):.3f}" if values else ""
 
@@ -303,6 +354,10 @@ def spread(values, n_seeds):
     deviation = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
     missing = n_seeds is not None and len(values) < n_seeds
     return f"{np.mean(values):.1f}{deviation}" + (f" ({len(values)})" if missing else "")
+
+
+def whole(sizes):
+    return f"{np.mean(sizes):,.0f}" if sizes else ""
 
 
 def mean(shares):

@@ -583,6 +583,38 @@ def test_the_core_after_a_change_is_that_of_the_epochs_in_which_its_rule_held():
     assert "| vrlvmix | 25 | 5 | 30.0 |  |  |  | 25.0 |  |" in tables.tables([cell])
 
 
+def test_what_a_reading_gains_stands_there_for_each_seed():
+    cells = [
+        *(made_up("sym50", "vrlvmix", seed, of) for seed, of in enumerate((0.70, 0.71, 0.72))),
+        *(made_up("sym50", "no-enn", seed, of) for seed, of in ((2, 0.7), (0, 0.75))),
+        made_up("sym50", "dividemix", 0, 0.9),
+        made_up("asym40", "no-enn", 0, 0.9),
+    ]
+    _, table = tables.gains(cells, ["sym50", "asym40"])
+    assert table.splitlines()[2:] == ["| no-enn | +5.0, -2.0 |  |"]
+    assert list(tables.gains(cells[:3], ["sym50"])) == []
+
+
+def test_sets_and_evidence_at_the_end_of_all_settings_stand_beside_each_other():
+    cells = [
+        scored(made_up("sym50", "vrlvmix", 0, 0.5), last_loss=[0.5, 0.6, 0.7]),
+        scored(made_up("sym50", "ce", 0, 0.5), last_loss=[0.1, 0.2, 0.75], consensus=[0.4, 0.3, 1]),
+        scored(made_up("sym50", "ce", 1, 0.5), last_loss=[0.1, 0.2, 0.25]),
+        made_up("asym40", "vrlvmix", 0, 0.5),
+    ]
+    cells[1]["scores"]["large_loss"] = {"last_loss": [0, 0, 0.125]}
+    cells[0]["anatomy"]["sets"] = {"D_c": {"size": [9, 1200], "precision": [0, 0.5], "recall": []}}
+    settings = ["sym50", "asym40"]
+    _, table = tables.sets_in_the_end(cells, settings)
+    assert table.splitlines()[2:] == ["| D_c, size | 1,200 |  |", "| D_c, precision | 50.0 |  |"]
+    said, table = tables.evidence_in_the_end(cells, settings)
+    assert "logs of ce," in said
+    assert table.splitlines()[2:] == [
+        "| last_loss | 0.500 / 0.125 |  |",
+        "| consensus | 1.000 |  |",
+    ]
+
+
 def test_a_setting_in_which_cross_entropy_does_not_memorise_is_marked():
     falls = [made_up("sym50", "ce", 0, 0.5, 0.6), made_up("sym20", "ce", 0, 0.59, 0.6)]
     assert "| fall of cross-entropy | 1.0 (does not count) | 10.0 |" in tables.tables(falls)
