@@ -163,7 +163,7 @@ def losses(evidence: Evidence) -> Figure | None:
 
 
 def _mixture(values: FloatArray) -> TwoGaussians | None:
-    """Return the two Gaussians that GMMSelector fits, in nats; None if there are no two."""
+    """Return the Gaussians that GMMSelector fits, in nats; None if losses are nearly equal."""
     finite = values[np.isfinite(values)].astype(np.float64)
     if finite.size < 2:
         return None
@@ -190,7 +190,7 @@ def _losses_caption(evidence: Evidence, last: FloatArray) -> str:
         if group.any()
     ]
     mixture = _mixture(last)
-    fitted = "No two groups of losses can be told apart."
+    fitted = "All losses are nearly equal."
     if mixture is not None:
         low, high = (decimal(float(mean)) for mean in mixture.means)
         fitted = (

@@ -50,9 +50,9 @@ class TCLSelector(Selector, needs=("probabilities", "features")):
     Warns
     -----
     DegenerateWarning
-        If the assignments, with `per_class` those of a class, do not fall into two groups, or there
-        are fewer than 5 samples: then nothing speaks against these labels, and all are kept with
-        score 1. Also if nothing is kept.
+        If the assignments, with `per_class` those of a class, are nearly equal, or fewer than 5:
+        then nothing speaks against these labels, and all are kept with score 1. Also if nothing is
+        kept.
 
     Notes
     -----
@@ -113,7 +113,7 @@ class TCLSelector(Selector, needs=("probabilities", "features")):
         if collapsed.size:
             where = f"in {collapsed.size} classes ({first(collapsed)}) " if self.per_class else ""
             self._warn(
-                f"{where}the assignments do not fall into two groups; every label is kept"
+                f"{where}the assignments are nearly equal or fewer than 5; every label is kept"
                 f"{' there' if where else ''}"
             )
         elif not clean.any():

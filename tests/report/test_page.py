@@ -167,6 +167,7 @@ def test_a_selector_that_keeps_all_or_nothing_has_a_page(tmp_path):
     text = Page((tmp_path / "all.html").read_text()).text
     assert "gmm drops no sample that it could judge" in text
     assert "every label is kept" in text
+    assert "All losses are nearly equal." in text
     writer = RunWriter.create(tmp_path / "lost", [0, 1, 2, 0])
     for _ in range(2):
         writer.write_epoch({"a": {"losses": np.full(4, np.nan)}})
