@@ -17,8 +17,8 @@ from noisyselect.numeric.groups import rows_by_group
 _N_BINS = 4096
 # Below this share a component is empty: it holds less than one sample of any set we can hold.
 _EMPTY = 1e-12
-# Means closer than this, in deviations, do not tell a low component from a high one: on a single
-# heap the fit ends with both components on top of each other.
+# Means closer than this, in deviations, do not tell a low component from a high one: fitted to
+# convergence on a single heap, both end on top of each other.
 _COINCIDE = 0.01
 # A share, two means and two variances are five numbers, which fewer values do not determine.
 _N_PARAMETERS = 5

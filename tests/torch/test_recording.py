@@ -18,7 +18,7 @@ from noisyselect.torch.mixmatch import Draws, shuffled_batches
 from noisyselect.torch.trainer.columns import Columns
 from noisyselect.torch.trainer.samples import EpochSamples
 
-# On so little data a mixture may collapse or a class stay empty; that is tested where it belongs.
+# On so little data nothing may be kept, or a class stay empty; that is tested where it belongs.
 pytestmark = pytest.mark.filterwarnings("ignore::noisyselect.errors.DegenerateWarning")
 
 CPU = torch.device("cpu")

@@ -15,7 +15,7 @@ from noisyselect.vote import Vote
 SHORT = Settings(epochs=8, warm_up=4, batch_size=16, augment=False, lr_drop_epoch=6)
 METHODS = ("vrlvmix", "dividemix", "ce")
 
-# On so little data a mixture may collapse or a class stay empty; that is tested where it belongs.
+# On so little data nothing may be kept, or a class stay empty; that is tested where it belongs.
 pytestmark = pytest.mark.filterwarnings("ignore::noisyselect.errors.DegenerateWarning")
 
 

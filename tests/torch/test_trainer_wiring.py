@@ -12,7 +12,7 @@ from noisyselect.torch.trainer import run as module
 
 WARM_UP, EPOCHS = 3, 6
 
-# On so little data a mixture may collapse or a class stay empty; that is tested where it belongs.
+# On so little data nothing may be kept, or a class stay empty; that is tested where it belongs.
 pytestmark = pytest.mark.filterwarnings("ignore::noisyselect.errors.DegenerateWarning")
 
 
