@@ -186,6 +186,7 @@ def _of_equal_values(points: Vector, reg_covar: float) -> TwoGaussians:
 
 
 def _in_order(parameters: Vector) -> TwoGaussians:
+    """Return what was fitted, the component with the smaller mean first."""
     shares, means, variances = parameters
     low = int(np.argmin(means))
     order = [low, 1 - low]
