@@ -5,6 +5,10 @@
 A folder may also be a setting of the claim's cells:
 
     python benchmarks/reproduction.py benchmarks/claim/cells/e20/sym50
+
+and with the rows of the paper's Table IV, as far as there are cells of them:
+
+    python benchmarks/reproduction.py --ablations benchmarks/claim/cells/e20/sym80
 """
 
 import argparse
@@ -32,22 +36,35 @@ NAMES = {
     "vrlvmix": "VRLVMix",
     "vrlvmix-plus": "VRLVMix plus",
 }
+# Cells of Table IV. What the claim calls vrlvmix has no semantic clustering.
+ABLATIONS = {
+    "with-scan": "VRLVMix",
+    "with-scan-no-variance": "VRLVMix without VRLV",
+    "with-scan-no-balance": "VRLVMix without balancing",
+    "no-balance": "VRLVMix without balancing and SCAN",
+    "vrlvmix": "VRLVMix without SCAN",
+    "no-variance": "VRLVMix without VRLV and SCAN",
+}
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path)
-    for folder in parser.parse_args(arguments).folders:
-        print(table(comparison_of(folder), folder.name))
+    parser.add_argument("--ablations", action="store_true", help="of cells: the paper's Table IV")
+    options = parser.parse_args(arguments)
+    of_cells = {"ce": NAMES["ce"], **ABLATIONS} if options.ablations else NAMES
+    for folder in options.folders:
+        if (folder / "compare.json").exists():
+            print(table(json.loads((folder / "compare.json").read_text()), folder.name, NAMES))
+        else:
+            print(table(comparison_of(folder, of_cells), folder.name, of_cells))
 
 
-def comparison_of(folder):
-    """Return what `compare` left in a folder, or the same of the cells of a setting."""
-    if (folder / "compare.json").exists():
-        return json.loads((folder / "compare.json").read_text())
+def comparison_of(folder, names):
+    """Return of the cells of a setting what `compare` leaves of its runs."""
     cells = {
         method: [json.loads(path.read_text()) for path in sorted(folder.glob(f"{method}-?.json"))]
-        for method in NAMES
+        for method in names
     }
     summaries = [summary(method, found) for method, found in cells.items() if found]
     return {
@@ -86,7 +103,7 @@ def summary(method, cells):
     )
 
 
-def table(comparison, name):
+def table(comparison, name, names):
     data = comparison["data"]
     wrong = 100 * np.mean(comparison["realised_noise_rates"])
     lines = [
@@ -98,7 +115,7 @@ def table(comparison, name):
     for method in comparison["methods"]:
         cells = [cell(method["measures"][column]) for column in COLUMNS]
         words = method["method"].split(" ", 1)
-        lines.append(f"| {' '.join([NAMES[words[0]], *words[1:]])} | {' | '.join(cells)} |")
+        lines.append(f"| {' '.join([names[words[0]], *words[1:]])} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

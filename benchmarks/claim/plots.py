@@ -175,7 +175,8 @@ def methods(cells):
     -------
     matplotlib.figure.Figure or None
         Small dots are seeds, bars end at their mean. With several settings the first panel has
-        the mean over these and twice its standard error. None where nothing is to be compared.
+        the mean over these and twice its standard error, of methods that were run in all of them.
+        None where nothing is to be compared.
     """
     ahead = leads(cells, "dividemix", METHODS.keys() - {"ce", "dividemix"})
     if not ahead:
@@ -198,8 +199,9 @@ def methods(cells):
             title, loc="left", fontsize=9, fontweight="normal" if title in SETTINGS else "bold"
         )
         for place, of_method in enumerate(ahead.values()):
-            if title not in SETTINGS:
-                mean_row(axes, place, of_method, len(settings), limits)
+            # Means over few settings beside those over many would compare the settings.
+            if title not in SETTINGS and len(of_method) == len(settings):
+                mean_row(axes, place, of_method, limits)
             elif title in of_method:
                 setting_row(axes, place, of_method[title], limits)
         rows_of(axes, list(ahead), limits)
@@ -215,11 +217,10 @@ def setting_row(axes, place, points, limits):
     marks(axes, points, place, limits, "o", 10, "0.25", facecolors="white", linewidths=0.7)
 
 
-def mean_row(axes, place, of_method, n_settings, limits):
+def mean_row(axes, place, of_method, limits):
     """Draw a method's mean over its settings, with twice the standard error where it is known."""
     mean = mean_of(of_method)
-    missing = f" ({len(of_method)})" if len(of_method) < n_settings else ""
-    bar(axes, place, mean, missing)
+    bar(axes, place, mean)
     if not limits[0] <= mean <= limits[1]:
         marks(axes, np.array([mean]), place, limits, "o", 20, "0.25")
     error = standard_error(of_method.values())
@@ -227,11 +228,11 @@ def mean_row(axes, place, of_method, n_settings, limits):
         axes.errorbar(mean, place, xerr=2 * error, color="0.25", lw=1.2, capsize=2.5)
 
 
-def bar(axes, place, mean, remark=""):
+def bar(axes, place, mean):
     """Draw a bar from 0, and its length beside the axes, beyond which it may go on."""
     colour = TRUSTED if mean > 0 else DISTRUSTED
     axes.barh(place, mean, height=0.55, color=colour, alpha=0.55, zorder=1)
-    beside(axes, place, signed(mean) + remark)
+    beside(axes, place, signed(mean))
 
 
 # Readings

@@ -200,6 +200,9 @@ def plus(**changes):
     return Method("vrlvmix-plus", BelievedInPart, changes)
 
 
+# The paper has 500 epochs of SimCLR, and here all else is shorter, too.
+SCAN = {"pretrain_epochs": 20, "scan": "on"}
+
 METHODS = {
     "ce": Method("ce"),
     "coteaching": Method("coteaching"),
@@ -244,6 +247,8 @@ METHODS = {
     "no-weights": reading(WithoutWeights),
     "trust-all": reading(TrustAll),
     "trust-posterior": reading(TrustPosterior),
-    # Semantic clustering; the paper has 500 epochs of SimCLR, and here all else is shorter, too.
-    "with-scan": Method("vrlvmix", settings={"pretrain_epochs": 20, "scan": "on"}),
+    # Semantic clustering; with no-variance and no-balance, above, all rows of Table IV.
+    "with-scan": Method("vrlvmix", settings=SCAN),
+    "with-scan-no-variance": Method("vrlvmix", settings=SCAN | {"without": ("vrlv",)}),
+    "with-scan-no-balance": Method("vrlvmix", settings=SCAN | {"without": ("balancing",)}),
 }

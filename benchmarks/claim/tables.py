@@ -128,23 +128,23 @@ def beside(cells, rival):
 def leads(cells, rival, names):
     """Return by method and setting the points ahead of a rival, of each seed that both have."""
     settings = in_order(SETTINGS, {cell["setting"] for cell in cells})
-    found = {}
+    of_methods = {}
     for method in in_order(METHODS, names):
-        ahead = {setting: differences(cells, setting, method, rival) for setting in settings}
-        ahead = {setting: points for setting, points in ahead.items() if points.size}
+        by_seed = {setting: differences(cells, setting, method, rival) for setting in settings}
+        ahead = {s: np.array([*points.values()]) for s, points in by_seed.items() if points}
         if ahead:
-            found[method] = ahead
-    return found
+            of_methods[method] = ahead
+    return of_methods
 
 
 def differences(cells, setting, method, rival):
-    """Return by how many points a method is ahead, of each seed that both have."""
+    """Return by seed how many points a method is ahead, of each seed that both have."""
     by_method = {
         name: {c["seed"]: 100 * c["last_5"] for c in cells if of(c, setting, name)}
         for name in (method, rival)
     }
     ours, theirs = by_method[method], by_method[rival]
-    return np.array([ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())])
+    return {seed: ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())}
 
 
 def of(cell, setting, method):
@@ -167,16 +167,23 @@ def signed_rank(pairs):
 def gains(cells, settings):
     """Yield what each reading of VRLVMix, or one part less, gains it in each setting."""
     readings = [name for name, method in METHODS.items() if method.trainer == "vrlvmix"]
-    found = leads(cells, "vrlvmix", set(readings) - {"vrlvmix"})
-    if found:
-        yield "Points that a reading, or one part less, gains VRLVMix, one for each seed."
-        yield markdown(
-            ["", *settings],
-            [
-                [name, *(", ".join(f"{p:+.1f}" for p in ahead.get(s, [])) for s in settings)]
-                for name, ahead in found.items()
-            ],
+    seeds = sorted({cell["seed"] for cell in cells if cell["method"] == "vrlvmix"})
+
+    def of_setting(name, setting):
+        points = differences(cells, setting, name, "vrlvmix")
+        texts = (f"{points[seed]:+.1f}" if seed in points else "·" for seed in seeds)
+        return ", ".join(texts) if points else ""
+
+    rows = [
+        [name, *(of_setting(name, setting) for setting in settings)]
+        for name in leads(cells, "vrlvmix", set(readings) - {"vrlvmix"})
+    ]
+    if rows:
+        yield (
+            "Points that a reading, or one part less, gains VRLVMix, one for each of the seeds "
+            f"{', '.join(map(str, seeds))}."
         )
+        yield markdown(["", *settings], rows)
 
 
 def anatomy_table(setting, cells):
