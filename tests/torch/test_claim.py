@@ -464,6 +464,19 @@ def test_clustering_changes_its_settings_and_nothing_else():
     assert cell.given_selector is None
 
 
+@pytest.mark.parametrize("part", ["variation", "balance"])
+def test_with_clustering_and_without_a_part_the_selector_is_the_same_reading(part):
+    regime = grid.Regime("e20.npz", epochs=20)
+    name = {"variation": "no-variance", "balance": "no-balance"}[part]
+    alone = grid.Cell(regime, "sym80", name, 3)
+    clustered = grid.Cell(regime, "sym80", f"with-scan-{name}", 3)
+    assert clustered.selector == alone.selector
+    assert getattr(clustered.selector, part) is False
+    assert replace(clustered.settings, without=()) == replace(
+        alone.settings, pretrain_epochs=20, scan="on"
+    )
+
+
 # Scores
 
 
