@@ -866,3 +866,22 @@ def test_the_tables_of_the_reproduction_are_made_of_cells_too(tmp_path, capsys):
         "| VRLVMix without balancing and SCAN | 40.0 | 40.0 | 20.0 | 90.0 |  | 65.0 |",
         "| VRLVMix without SCAN | 60.0 | 60.0 | 20.0 | 90.0 |  | 65.0 |",
     ]
+
+
+def test_what_compare_left_has_its_own_rows_with_or_without_the_option(tmp_path, capsys):
+    measures = ("last_5", "best", "fitted_wrong", "precision_a", "precision_b", "recall")
+    left = {
+        "data": {"n_samples": 100},
+        "realised_noise_rates": [0.5],
+        "memorisation": "Memorised.",
+        "methods": [
+            {"method": name, "measures": {key: [0.5] for key in measures}}
+            for name in ("dividemix", "vrlvmix", "vrlvmix without vrlv")
+        ],
+    }
+    keeping.write_json(tmp_path / "compare.json", left)
+    for options in ([], ["--ablations"]):
+        main_of("reproduction.py")([*options, str(tmp_path)])
+        rows = capsys.readouterr().out.splitlines()[-4:-1]
+        names = [row.split(" | ")[0] for row in rows]
+        assert names == ["| DivideMix", "| VRLVMix", "| VRLVMix without vrlv"]
